@@ -1,0 +1,82 @@
+// The page to read first: one request, accept to audit, in eight steps. accept made the Call; the rest stands here.
+import type { Call } from '../model/call.ts'
+import type { Credential, Lease } from '../model/credential.ts'
+import type { Decision } from '../model/decision.ts'
+import type { Identity } from '../model/identity.ts'
+import type { Edits, Flow, ResponseHead } from '../model/message.ts'
+import { Refusal } from '../model/refusal.ts'
+
+/** What forward brings back. */
+export interface Answer {
+  readonly head: ResponseHead
+  readonly body: Flow
+  /** Closes the upstream connection at once. */
+  cut(): void
+}
+
+/** The open record of one call. */
+export interface CallRecord {
+  identified(identity: Identity): void
+  decided(decision: Decision): void
+  leased(lease: Lease | null): void
+  note(note: string): void
+  /** Durable when it resolves; rejects with Refusal audit.*. */
+  intent(): Promise<void>
+  /** Never rejects. */
+  outcome(status: number, bytesOut: number, scrubbed: number): void
+  refused(refusal: Refusal): void
+}
+
+/** The steps as functions; compose fits them. */
+export interface Steps {
+  record(call: Call): CallRecord
+  identify(call: Call): Identity | Promise<Identity>
+  decide(call: Call, identity: Identity): Decision | Promise<Decision>
+  obtain(call: Call, identity: Identity, decision: Decision): Lease | null | Promise<Lease | null>
+  /** Throws Refusal inject.*; may note what it saw. */
+  inject(call: Call, identity: Identity, credential: Credential, record: CallRecord): Edits
+  forward(call: Call, edits: Edits, lease: Lease | null): Promise<Answer>
+  scrub(answer: Answer, lease: Lease | null, call: Call): { readonly edits: Edits; readonly body: Flow; found(): number }
+  /** Cuts the call when its run, workload, credential or policy is revoked. Returns the way to stop watching. */
+  watch(call: Call, identity: Identity, lease: Lease | null, cut: () => void): () => void
+  /** A vendor that says 401 to what we injected makes the lease worthless. */
+  distrust(lease: Lease): void
+  defect(error: unknown, call: Call): Refusal
+}
+
+const nothing: Credential = { kind: 'none' }
+
+export async function call(steps: Steps, incoming: Call): Promise<void> {
+  const record = steps.record(incoming)
+  let unwatch = (): void => {}
+  let answer: Answer | null = null
+  try {
+    const identity = await steps.identify(incoming)
+    record.identified(identity)
+    const decision = await steps.decide(incoming, identity)
+    record.decided(decision)
+    const lease = await steps.obtain(incoming, identity, decision)
+    record.leased(lease)
+    const edits = steps.inject(incoming, identity, lease?.credential ?? nothing, record)
+    await record.intent()
+    let revoked = false
+    unwatch = steps.watch(incoming, identity, lease, () => {
+      revoked = true
+      answer?.cut()
+      incoming.cut()
+    })
+    answer = await steps.forward(incoming, edits, lease)
+    if (revoked) throw new Refusal('flow.revoked')
+    if (answer.head.status === 401 && lease !== null) steps.distrust(lease)
+    const clean = steps.scrub(answer, lease, incoming)
+    const { bytes } = await incoming.answer(answer.head, clean.edits, clean.body)
+    record.outcome(answer.head.status, bytes, clean.found())
+  } catch (error) {
+    answer?.cut()
+    const refusal = error instanceof Refusal ? error : steps.defect(error, incoming)
+    record.refused(refusal)
+    incoming.refuse(refusal, incoming.id)
+  } finally {
+    unwatch()
+  }
+}

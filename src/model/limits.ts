@@ -1,0 +1,97 @@
+// Every queue, body, header block, cache, wait, count and retry has its limit here, by name, with its unit last.
+
+export const limits = {
+  // http: messages as bytes
+  headBytesMax: 64 * 1024,
+  headFieldsMax: 128,
+  targetBytesMax: 16 * 1024,
+  chunkLineBytesMax: 64,
+  trailerBytesMax: 8 * 1024,
+  trailerFieldsMax: 32,
+  earlyAnswersMax: 8,
+
+  // accept: towards agents
+  connectionsMax: 12_000,
+  connectionsPerPeerMax: 4_000,
+  helloBytesMax: 16 * 1024,
+  handshakeMs: 10_000,
+  headMs: 30_000,
+  idleMs: 650_000,
+  bodyStallMs: 600_000,
+  callMs: 24 * 3_600_000,
+  tunnelsPerWorkloadMax: 64,
+  tunnelIdleMs: 600_000,
+  leafCacheMax: 1_000,
+  leafValidMs: 24 * 3_600_000,
+
+  // identify
+  evidenceBytesMax: 16 * 1024,
+  identityMs: 300_000,
+  executableBytesMax: 512 * 1024 * 1024,
+  ownerScanProcessesMax: 20_000,
+  ancestryMax: 64,
+  clockSkewMs: 60_000,
+  tokenAgeMs: 24 * 3_600_000,
+  seenTokensMax: 100_000,
+  jwksBytesMax: 256 * 1024,
+  jwksKeysMax: 64,
+  jwksCooldownMs: 30_000,
+  jwksFreshMs: 600_000,
+
+  // decide
+  readBodyBytesMax: 4 * 1024 * 1024,
+  jsonDepthMax: 64,
+  memoPerWorkloadMax: 2_000,
+  asksMax: 100,
+  factMs: 5_000,
+
+  // obtain
+  leaseMs: 15 * 60_000,
+  federatedLeaseMs: 30 * 60_000,
+  leasesMax: 10_000,
+  exchangeMs: 15_000,
+  exchangeBytesMax: 64 * 1024,
+  assertionMs: 300_000,
+  secretBytesMax: 64 * 1024,
+
+  // forward
+  dialMs: 10_000,
+  resolveMs: 5_000,
+  addressesMax: 32,
+  poolPerHostMax: 256,
+  poolIdleMs: 60_000,
+  poolWaitMax: 4_096,
+  poolWaitMs: 10_000,
+  answerHeadMs: 610_000,
+  answerStallMs: 610_000,
+
+  // scrub
+  heldBackPrefixMin: 16,
+  shortSecretCharsMin: 32,
+  bufferedAnswerBytesMax: 8 * 1024 * 1024,
+  inflateRatioMax: 1_000,
+  inflateBytesMax: 1024 * 1024 * 1024,
+
+  // audit
+  entryBytesMax: 4 * 1024,
+  entryFieldBytesMax: 512,
+  queuedEntriesMax: 16_384,
+  checkpointMs: 1_000,
+  refusalWindowMs: 1_000,
+  refusalSendersMax: 4_096,
+  auditBytesPerSecondPerWorkload: 8 * 1024 * 1024,
+  auditReserveBytes: 64 * 1024 * 1024,
+
+  // runs
+  runsMax: 10_000,
+  tripsBeforeSuspension: 3,
+  tripWindowMs: 60_000,
+
+  // endpoints and doors
+  adminBodyBytesMax: 1024 * 1024,
+  doorLineBytesMax: 64 * 1024,
+  revokeMs: 1_000,
+  drainMs: 10_000,
+} as const
+
+export type Limits = typeof limits

@@ -1,0 +1,50 @@
+// An API that agents call: its hosts, the slots of a request that carry its credential, its paths as actions.
+
+/** One place of a request where a credential can stand. Names are lower-case. */
+export type Slot =
+  | { readonly kind: 'bearer' } // Authorization: Bearer
+  | { readonly kind: 'basic' } // Authorization: Basic
+  | { readonly kind: 'header'; readonly name: string }
+  | { readonly kind: 'query'; readonly name: string }
+  | { readonly kind: 'cookie'; readonly name: string }
+
+export interface ActionRule {
+  readonly action: string
+  readonly methods?: readonly string[]
+  /** `*` is one segment or a part of one, `**` is any rest. First rule that fits wins. */
+  readonly path: string
+}
+
+export interface Service {
+  readonly name: string
+  /** Exact names; first is the one that the base URL leads to. */
+  readonly hosts: readonly string[]
+  readonly port: number
+  readonly scheme: 'https' | 'http'
+  /** Where an agent of this service may put its placeholder; every one is emptied before injection. */
+  readonly slots: readonly Slot[]
+  /** 'none': the service takes no credential; what looks like one is refused. */
+  readonly credential: 'required' | 'none'
+  readonly placeholder: 'required' | 'optional'
+  /** Empty means any method the reader knows. */
+  readonly methods: readonly string[]
+  readonly actions: readonly ActionRule[]
+  /** Prefixes that the base-URL listener puts before a path that lacks them, e.g. Anthropic's `/v1`. */
+  readonly basePrefix: string
+  readonly allowPrivateAddresses: boolean
+  /** Origins of web pages that may call through the base URL outside a run. */
+  readonly origins: readonly string[]
+  /** Response cookies that pass on an injected answer. */
+  readonly cookies: readonly string[]
+  /** Placeholder of the vendor's shape: what stands before the random part, and the environment variables that carry it. */
+  readonly keyPrefix: string
+  readonly keyVariables: readonly string[]
+  readonly baseUrlVariables: readonly { readonly name: string; readonly path: string }[]
+  /** Where the body names the model: a JSON field, or null when the path does. */
+  readonly modelField: string | null
+  readonly modelPath: RegExp | null
+  /** JSON field that lists tools run by the vendor. */
+  readonly toolsField: string | null
+  /** Where the vendor exchanges a signed statement for a token, if it does. */
+  readonly tokenUrl: string | null
+}

@@ -1,0 +1,28 @@
+// The contract of a credential provider: gets or mints a credential for a service.
+import type { Credential, Need } from '../model/credential.ts'
+import type { CredentialHost, Kind, Purpose } from '../model/kind.ts'
+import type { Secret } from '../model/secret.ts'
+import type { Service } from '../model/service.ts'
+
+export interface Obtained {
+  readonly credential: Credential
+  /** Milliseconds since the epoch; the lease ends no later. */
+  readonly expiresAt: number
+  readonly secrets: readonly Secret[]
+}
+
+export interface CredentialProvider {
+  obtain(need: Need, signal: AbortSignal): Promise<Obtained>
+}
+
+export interface CredentialKind<Config> extends Kind<Config, CredentialHost, CredentialProvider> {
+  /** Name of the sealed secret that this configuration uses, or null (federation). */
+  secretOf(config: Config): string | null
+  /** The purpose its secret must be sealed for. */
+  purposeOf(config: Config, service: Service): Purpose
+  /** Does it sign statements with a key of its own? */
+  readonly federated: boolean
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a list holds kinds of different configurations; each closes over its own
+export type AnyCredentialKind = CredentialKind<any>
