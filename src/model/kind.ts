@@ -63,6 +63,8 @@ export interface Purpose {
   readonly hosts: readonly string[]
   readonly port: number
   readonly slot: string
+  /** Sealed for use at a `dangerouslyFixedAddresses` host; never mixed with the real one. */
+  readonly dangerouslyFixed: boolean
 }
 
 /** What a list of kinds holds. `Config` is the parsed output of `schema`. */
