@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { ProcessFacts } from '../model/evidence.ts'
+import type { Service } from '../model/service.ts'
+import { createRuns, type Suspension } from './runs.ts'
+
+const service = (name: string, keyPrefix: string): Service => ({ name, keyPrefix, credential: 'required' }) as Service
+
+function world() {
+  let now = 1_000
+  const suspended: Suspension[] = []
+  const runs = createRuns({
+    clock: { now: () => now, monotonic: () => now },
+    services: () => [service('openai', 'sk-proj-'), service('gemini', 'AIza')],
+    suspension: () => ({ trips: 3, windowMs: 60_000 }),
+    ownPidNamespace: '1',
+    onSuspended: (one) => suspended.push(one),
+  })
+  const open = (root: string) => runs.open({ workload: 'coder', startedBy: 'alice', command: 'x', custody: 'namespace', root })
+  return {
+    runs,
+    open,
+    suspended,
+    pass: (ms: number) => {
+      now += ms
+    },
+  }
+}
+
+const process = (ancestors: string[], pidNamespace = '2'): ProcessFacts => ({ ancestors, pidNamespace }) as unknown as ProcessFacts
+
+test('membership is descent from the launcher, the innermost run first', () => {
+  const { runs, open } = world()
+  const outer = open('10:1')
+  const inner = open('20:2')
+  assert.equal(runs.member(process(['30:3', '20:2', '10:1']))?.id, inner.id)
+  assert.equal(runs.member(process(['30:3', '10:1']))?.id, outer.id)
+  assert.equal(runs.member(process(['30:3', '10:9'])), null, 'a reused pid is another process')
+})
+
+test('custody is believed only when the kernel shows another PID namespace', () => {
+  const { runs, open } = world()
+  open('10:1')
+  assert.equal(runs.member(process(['10:1']))?.custody, 'namespace')
+  assert.equal(runs.member(process(['10:1'], '1'))?.custody, 'shared-user')
+})
+
+test('placeholders have the vendor shape, belong to one run and one service', () => {
+  const { runs, open } = world()
+  const one = open('10:1')
+  const two = open('20:1')
+  const value = runs.placeholders.of(one.id, 'openai') as string
+  assert.match(value, /^sk-proj-Ost1ary[A-Za-z0-9]{33}$/)
+  assert.match(runs.placeholders.of(one.id, 'gemini') as string, /^AIza[\w-]{35}$/)
+  assert.deepEqual(runs.placeholders.owner(value), { run: one.id, service: 'openai' })
+  assert.notEqual(value, runs.placeholders.of(two.id, 'openai'))
+})
+
+test('three trips in a minute suspend the sender, slower ones do not; resume ends it', () => {
+  const { runs, open, suspended, pass } = world()
+  const run = open('10:1')
+  runs.trip(run.id, '')
+  pass(40_000)
+  runs.trip(run.id, '')
+  pass(40_000)
+  runs.trip(run.id, '')
+  assert.equal(suspended.length, 0)
+  runs.trip(run.id, '')
+  assert.equal(suspended.length, 1)
+  assert.equal(runs.byId(run.id)?.state, 'suspended')
+  runs.resume(run.id)
+  assert.equal(runs.byId(run.id)?.state, 'open')
+  assert.throws(() => runs.resume('run-none'), { code: 'runs.unknown' })
+})
+
+test('the end of a run kills its pointer and fires its signal; it stays recognised', () => {
+  const { runs, open } = world()
+  const run = open('10:1')
+  let fired = false
+  run.ended.addEventListener('abort', () => {
+    fired = true
+  })
+  assert.equal(runs.end(run.id), true)
+  assert.equal(runs.end(run.id), false)
+  assert.ok(fired)
+  assert.equal(runs.byPointer(run.pointer)?.state, 'ended')
+})

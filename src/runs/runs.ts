@@ -1,0 +1,171 @@
+// Runs and what belongs to them: pointer, placeholders, suspension. In memory; a restart ends every run.
+import { createHash, randomBytes } from 'node:crypto'
+import type { Clock } from '../model/clock.ts'
+import type { ProcessFacts } from '../model/evidence.ts'
+import { limits } from '../model/limits.ts'
+import { Refusal } from '../model/refusal.ts'
+import type { Run } from '../model/run.ts'
+import type { Service } from '../model/service.ts'
+
+/** Stands in every placeholder, so that one cheap search tells whether a head carries any. */
+export const placeholderMarker = 'Ost1ary'
+
+export interface Opening {
+  readonly workload: string
+  readonly startedBy: string
+  readonly command: string
+  readonly custody: string
+  /** `pid:startTicks` of the launcher; membership is descent from it. */
+  readonly root: string
+}
+
+export interface Suspension {
+  readonly sender: string
+  readonly run: string | null
+  readonly since: number
+  readonly trips: number
+}
+
+interface Kept {
+  run: Run
+  readonly end: AbortController
+  trips: number[]
+}
+
+export interface RunsOptions {
+  readonly clock: Clock
+  readonly services: () => readonly Service[]
+  readonly suspension: () => { readonly trips: number; readonly windowMs: number }
+  readonly ownPidNamespace: string
+  readonly onSuspended: (suspension: Suspension) => void
+}
+
+export type Runs = ReturnType<typeof createRuns>
+
+export function createRuns(options: RunsOptions) {
+  const runs = new Map<string, Kept>()
+  const byPointer = new Map<string, string>()
+  const byRoot = new Map<string, string>()
+  const owners = new Map<string, { run: string; service: string }>()
+  const senders = new Map<string, { trips: number[]; suspended: Suspension | null }>()
+
+  function open(opening: Opening): Run {
+    if (runs.size >= limits.runsMax) dropEnded()
+    if (runs.size >= limits.runsMax) throw new Refusal('accept.too_many', 'runsMax')
+    const id = `run-${randomBytes(6).toString('hex')}`
+    const pointer = `run-${randomBytes(16).toString('hex')}`
+    const end = new AbortController()
+    const placeholders = options
+      .services()
+      .filter((service) => service.credential === 'required')
+      .map((service) => ({ service: service.name, value: placeholderFor(service) }))
+    const run: Run = {
+      id,
+      pointer,
+      workload: opening.workload,
+      startedBy: opening.startedBy,
+      startedAt: options.clock.now(),
+      command: opening.command,
+      custody: opening.custody,
+      placeholders,
+      root: opening.root,
+      pidNamespace: '',
+      state: 'open',
+      ended: end.signal,
+    }
+    runs.set(id, { run, end, trips: [] })
+    byPointer.set(pointer, id)
+    byRoot.set(opening.root, id)
+    for (const { service, value } of placeholders) owners.set(value, { run: id, service })
+    return run
+  }
+
+  /** Ended runs stay known for a while, so that their pointers and placeholders are recognised as dead. */
+  function dropEnded(): void {
+    for (const [id, kept] of runs) {
+      if (kept.run.state !== 'ended') continue
+      runs.delete(id)
+      byPointer.delete(kept.run.pointer)
+      byRoot.delete(kept.run.root)
+      for (const { value } of kept.run.placeholders) owners.delete(value)
+    }
+  }
+
+  function end(id: string): boolean {
+    const kept = runs.get(id)
+    if (kept === undefined || kept.run.state === 'ended') return false
+    kept.run = { ...kept.run, state: 'ended' }
+    kept.end.abort()
+    return true
+  }
+
+  function resume(id: string): void {
+    const kept = runs.get(id)
+    if (kept === undefined) throw new Refusal('runs.unknown', id)
+    if (kept.run.state !== 'suspended') return
+    kept.run = { ...kept.run, state: 'open' }
+    senders.delete(kept.run.id)
+  }
+
+  /** The innermost run that the process descends from. */
+  function member(process: ProcessFacts): Run | null {
+    for (const ancestor of process.ancestors) {
+      const id = byRoot.get(ancestor)
+      const kept = id === undefined ? undefined : runs.get(id)
+      if (kept === undefined) continue
+      // A launcher says which custody it made; that the process really is in another PID namespace is the kernel's word.
+      const namespaced = process.pidNamespace !== '' && process.pidNamespace !== options.ownPidNamespace
+      return namespaced || !kept.run.custody.startsWith('namespace') ? kept.run : { ...kept.run, custody: 'shared-user' }
+    }
+    return null
+  }
+
+  /** A tripwire was touched: it counts against the sender, never against the owner of what was sent (invariant 17). */
+  function trip(run: string | null, otherwise: string): void {
+    const sender = run ?? otherwise
+    const now = options.clock.now()
+    const { trips: tripsMax, windowMs } = options.suspension()
+    if (!senders.has(sender) && senders.size >= limits.runsMax) senders.delete(senders.keys().next().value as string)
+    const kept = senders.get(sender) ?? { trips: [], suspended: null }
+    senders.set(sender, kept)
+    kept.trips = [...kept.trips.filter((at) => now - at < windowMs), now].slice(-tripsMax)
+    if (kept.suspended !== null || kept.trips.length < tripsMax) return
+    kept.suspended = { sender, run, since: now, trips: kept.trips.length }
+    const owned = run === null ? undefined : runs.get(run)
+    if (owned !== undefined && owned.run.state === 'open') owned.run = { ...owned.run, state: 'suspended' }
+    options.onSuspended(kept.suspended)
+  }
+
+  return {
+    open,
+    end,
+    resume,
+    member,
+    trip,
+    placeholders: {
+      marker: placeholderMarker,
+      of: (run: string, service: string): string | null =>
+        runs.get(run)?.run.placeholders.find((one) => one.service === service)?.value ?? null,
+      owner: (value: string): { run: string; service: string } | null => owners.get(value) ?? null,
+    },
+    byPointer: (pointer: string): Run | null => runs.get(byPointer.get(pointer) ?? '')?.run ?? null,
+    byId: (id: string): Run | null => runs.get(id)?.run ?? null,
+    /** Is a sender that is in no run suspended? */
+    suspended: (sender: string): boolean => senders.get(sender)?.suspended != null,
+    suspensions: (): readonly Suspension[] => [...senders.values()].flatMap((one) => (one.suspended === null ? [] : [one.suspended])),
+    list: (): readonly Run[] => [...runs.values()].map((kept) => kept.run),
+    /** Host pids of the roots of live runs, for the search of a connection's owner. */
+    rootPids: (): readonly number[] =>
+      [...runs.values()].filter((kept) => kept.run.state !== 'ended').map((kept) => Number(kept.run.root.split(':')[0])),
+    endAll(): void {
+      for (const id of runs.keys()) end(id)
+    },
+  }
+}
+
+/** A value of the vendor's shape that no vendor would accept. */
+function placeholderFor(service: Service): string {
+  const random = createHash('sha512').update(randomBytes(32)).digest('base64').replace(/[+/=]/g, '')
+  const length = service.keyPrefix === 'AIza' ? 39 : service.keyPrefix.length + placeholderMarker.length + 33
+  return `${service.keyPrefix}${placeholderMarker}${random}`.slice(0, length)
+}
