@@ -1,0 +1,37 @@
+// `ostiary run [--as WORKLOAD] [--evidence FILE] -- COMMAND`: starts an agent that holds no secret.
+import { join } from 'node:path'
+import { styleText } from 'node:util'
+import { looksLikeKey } from '../catalog/leaks.ts'
+import { DoorClosed, launch } from '../launch/launch.ts'
+
+export interface RunOptions {
+  readonly dataDir: string
+  readonly as?: string | undefined
+  readonly evidence?: string | undefined
+  readonly namespace?: boolean | undefined
+}
+
+/** Exit code of the command; 2 for wrong use, 3 when Ostiary is not running, 4 when it refuses. */
+export async function runCommand(args: readonly string[], options: RunOptions): Promise<number> {
+  const say = (line: string): void => void process.stderr.write(`${styleText('dim', 'ostiary:', { stream: process.stderr })} ${line}\n`)
+  if (args.length === 0) {
+    say('nothing to run. Write the command behind two dashes: ostiary run -- python agent.py')
+    return 2
+  }
+  try {
+    return await launch({
+      door: join(`${options.dataDir}.run`, 'door', 'run.sock'),
+      workload: options.as ?? null,
+      command: args,
+      evidenceFile: options.evidence ?? null,
+      environment: process.env,
+      looksLikeKey,
+      say,
+      plain: options.namespace === false,
+    })
+  } catch (error) {
+    if (!(error instanceof DoorClosed)) throw error
+    say(error.message)
+    return error.code.includes('.') ? 4 : 3
+  }
+}

@@ -1,0 +1,93 @@
+// The launcher's half of the run door: opens the run and answers when the broker wants evidence, read anew each time.
+import { readFile } from 'node:fs/promises'
+import { connect, type Socket } from 'node:net'
+import type { RunDescription } from './variables.ts'
+
+export interface Asked {
+  readonly workload: string | null
+  readonly command: string
+  readonly custody: string
+  /** Path of a token file, or null. */
+  readonly evidenceFile: string | null
+}
+
+export interface OpenRun {
+  readonly description: RunDescription & {
+    readonly hidden: readonly string[]
+    readonly readOnly: readonly string[]
+    readonly kept: readonly string[]
+  }
+  /** Runs when the broker ended the run or went away. */
+  whenEnded(run: () => void): void
+  close(): void
+}
+
+/** The broker's no, in its own words. */
+export class DoorClosed extends Error {
+  readonly code: string
+  constructor(code: string, says: string) {
+    super(says)
+    this.name = 'DoorClosed'
+    this.code = code
+  }
+}
+
+export function openRun(path: string, asked: Asked): Promise<OpenRun> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path)
+    let buffered = ''
+    let opened = false
+    let ended = (): void => {}
+    socket.setEncoding('utf8')
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      if (!opened)
+        reject(
+          new DoorClosed(
+            error.code ?? 'ECONNREFUSED',
+            `Ostiary is not running (${error.code ?? error.message}): start it by \`ostiary start\``,
+          ),
+        )
+    })
+    socket.once('connect', () => {
+      const open = { workload: asked.workload, command: asked.command, custody: asked.custody, evidence: asked.evidenceFile !== null }
+      socket.write(`${JSON.stringify({ open })}\n`)
+    })
+    socket.on('close', () => {
+      if (opened) ended()
+      else reject(new DoorClosed('closed', 'Ostiary closed the run door without an answer'))
+    })
+    socket.on('data', (text: string) => {
+      buffered += text
+      for (let at = buffered.indexOf('\n'); at >= 0; at = buffered.indexOf('\n')) {
+        const message = JSON.parse(buffered.slice(0, at))
+        buffered = buffered.slice(at + 1)
+        if (message.error !== undefined) {
+          opened = false
+          reject(new DoorClosed(message.error.code, `${message.error.says}${message.error.detail ? ` (${message.error.detail})` : ''}`))
+          socket.destroy()
+        } else if (message.run !== undefined) {
+          opened = true
+          resolve({
+            description: message.run,
+            whenEnded: (run) => {
+              ended = run
+            },
+            close: () => socket.destroy(),
+          })
+        } else if (message.want === 'evidence') void answer(socket, asked.evidenceFile, message.id)
+        else if (message.ended !== undefined) ended()
+      }
+    })
+  })
+}
+
+async function answer(socket: Socket, file: string | null, id: number): Promise<void> {
+  const evidence =
+    file === null
+      ? null
+      : await readFile(file, 'utf8').then(
+          (text) => text.trim(),
+          () => null,
+        )
+  if (!socket.destroyed) socket.write(`${JSON.stringify({ evidence, id })}\n`)
+}
