@@ -1,0 +1,390 @@
+// Stand-ins for three vendors, behind TLS and under the vendors' own host names. Each checks what the vendor checks of
+// header, version and body, answers in the vendor's JSON and SSE, and records the exact bytes that it got.
+// They are strict on purpose: a credential in the wrong slot, a second one, or a placeholder is a 401.
+
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createServer as createHttpsServer, type Server } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { gzipSync } from 'node:zlib'
+import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose'
+
+export interface Seen {
+  readonly vendor: VendorName
+  readonly method: string
+  readonly path: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+  /** Request head exactly as it came. */
+  readonly raw: string
+}
+
+export type VendorName = 'openai' | 'anthropic' | 'gemini'
+
+export interface VendorsOptions {
+  /** Certificate and key for a host, from an authority that the proxy under test trusts. */
+  readonly certificate: (hosts: readonly string[]) => { readonly cert: string; readonly key: string }
+  /** The only Gemini key that is accepted. */
+  readonly geminiKey: string
+  /** Uploaded key sets, as an operator would upload them at the vendor. */
+  readonly jwks: () => Promise<Readonly<Record<'openai' | 'anthropic', JSONWebKeySet>>>
+  readonly expectedAudience: Readonly<Record<'openai' | 'anthropic', string>>
+  /** Life of issued tokens. */
+  readonly tokenSeconds?: number
+}
+
+export interface Vendors {
+  readonly seen: Seen[]
+  /** Everything that was ever issued or accepted as a credential: what must never reach an agent. */
+  readonly secrets: Set<string>
+  readonly ports: Readonly<Record<VendorName, number>>
+  readonly hosts: Readonly<Record<VendorName, readonly string[]>>
+  /** Makes every token issued so far worthless at the vendor. */
+  forget(): void
+  close(): Promise<void>
+}
+
+export const vendorHosts = {
+  openai: ['api.openai.com', 'auth.openai.com'],
+  anthropic: ['api.anthropic.com'],
+  gemini: ['generativelanguage.googleapis.com'],
+} as const
+
+interface Asked {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly url: URL
+  readonly body: string
+  readonly json: Record<string, unknown>
+}
+
+export async function startVendors(options: VendorsOptions): Promise<Vendors> {
+  const seen: Seen[] = []
+  const secrets = new Set<string>([options.geminiKey])
+  const issued = { openai: new Set<string>(), anthropic: new Set<string>() }
+  const usedStatements = new Set<string>()
+
+  const exchange = async (vendor: 'openai' | 'anthropic', statement: unknown, prefix: string): Promise<Record<string, unknown>> => {
+    const keys = createLocalJWKSet((await options.jwks())[vendor])
+    const { payload } = await jwtVerify(String(statement), keys, {
+      audience: options.expectedAudience[vendor],
+      algorithms: ['ES256'],
+      requiredClaims: ['iss', 'sub', 'iat', 'exp', 'jti'],
+    })
+    if (usedStatements.has(String(payload.jti))) throw new Error('jti was used')
+    usedStatements.add(String(payload.jti))
+    const token = `${prefix}${Buffer.from(crypto.getRandomValues(new Uint8Array(36))).toString('base64url')}`
+    issued[vendor].add(token)
+    secrets.add(token)
+    return {
+      access_token: token,
+      issued_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+      token_type: 'Bearer',
+      expires_in: options.tokenSeconds ?? 3600,
+    }
+  }
+
+  const openai = async (asked: Asked): Promise<void> => {
+    const { request, url, json } = asked
+    if (request.headers.host === 'auth.openai.com') {
+      if (url.pathname !== '/oauth/token' || json['grant_type'] !== 'urn:ietf:params:oauth:grant-type:token-exchange')
+        return reply(asked, 400, { error: 'unsupported_grant_type' })
+      if (typeof json['identity_provider_id'] !== 'string' || typeof json['service_account_id'] !== 'string')
+        return reply(asked, 400, { error: 'invalid_request' })
+      return exchange('openai', json['subject_token'], 'sk-svcacct-wif-').then(
+        (answer) => reply(asked, 200, answer),
+        (error: Error) => reply(asked, 401, { error: 'invalid_grant', error_description: error.message }),
+      )
+    }
+    const token = bearer(request)
+    if (token === null || !issued.openai.has(token)) {
+      return reply(asked, 401, {
+        error: {
+          message: `Incorrect API key provided: ${String(token).slice(0, 8)}****. You can find your API key in your account.`,
+          type: 'invalid_request_error',
+          code: 'invalid_api_key',
+        },
+      })
+    }
+    if (url.pathname === '/v1/models')
+      return reply(asked, 200, { object: 'list', data: [{ id: 'gpt-5', object: 'model', created: 1, owned_by: 'openai' }] })
+    if (typeof json['model'] !== 'string')
+      return reply(asked, 400, { error: { message: 'you must provide a model parameter', type: 'invalid_request_error' } })
+    if (json['model'] === 'echo')
+      return echo(asked, {
+        object: 'chat.completion',
+        id: 'c',
+        created: 1,
+        model: 'echo',
+        choices: [
+          { index: 0, finish_reason: 'stop', message: { role: 'assistant', content: `you sent ${request.headers.authorization}` } },
+        ],
+      })
+    if (url.pathname === '/v1/chat/completions')
+      return json['stream'] === true ? stream(asked, chatEvents(json), json['model'] === 'slow') : reply(asked, 200, chatAnswer(json))
+    if (url.pathname === '/v1/responses')
+      return json['stream'] === true
+        ? stream(asked, responseEvents(json), json['model'] === 'slow')
+        : reply(asked, 200, responseAnswer(json))
+    return reply(asked, 404, { error: { message: 'Unknown request URL', type: 'invalid_request_error' } })
+  }
+
+  const anthropic = async (asked: Asked): Promise<void> => {
+    const { request, url, json } = asked
+    const beta = String(request.headers['anthropic-beta'] ?? '')
+    if (url.pathname === '/v1/oauth/token') {
+      if (!beta.includes('oidc-federation-2026-04-01') || json['grant_type'] !== 'urn:ietf:params:oauth:grant-type:jwt-bearer')
+        return reply(asked, 400, { error: 'unsupported_grant_type' })
+      if (typeof json['federation_rule_id'] !== 'string' || typeof json['organization_id'] !== 'string')
+        return reply(asked, 400, { error: 'invalid_request' })
+      return exchange('anthropic', json['assertion'], 'sk-ant-oat01-').then(
+        (answer) => reply(asked, 200, answer),
+        (error: Error) => reply(asked, 401, { error: 'invalid_grant', error_description: error.message }),
+      )
+    }
+    const token = bearer(request)
+    const bad = (status: number, type: string, message: string): void => reply(asked, status, { type: 'error', error: { type, message } })
+    if (request.headers['x-api-key'] !== undefined) return bad(401, 'authentication_error', 'two credentials')
+    if (token === null || !issued.anthropic.has(token) || !beta.includes('oauth-2025-04-20'))
+      return bad(401, 'authentication_error', 'invalid bearer token')
+    if (request.headers['anthropic-version'] === undefined)
+      return bad(400, 'invalid_request_error', 'anthropic-version: header is required')
+    if (url.pathname !== '/v1/messages') return bad(404, 'not_found_error', 'Not found')
+    if (typeof json['model'] !== 'string' || typeof json['max_tokens'] !== 'number')
+      return bad(400, 'invalid_request_error', 'model and max_tokens are required')
+    return json['stream'] === true ? stream(asked, messageEvents(json), false) : reply(asked, 200, messageAnswer(json))
+  }
+
+  const gemini = async (asked: Asked): Promise<void> => {
+    const { request, url } = asked
+    const bad = (code: number, status: string, message: string): void => reply(asked, code, { error: { code, message, status } })
+    if (url.searchParams.has('key') || request.headers.authorization !== undefined)
+      return bad(400, 'INVALID_ARGUMENT', 'Multiple authentication credentials received.')
+    if (request.headers['x-goog-api-key'] !== options.geminiKey)
+      return bad(401, 'UNAUTHENTICATED', 'API key not valid. Please pass a valid API key.')
+    const match = /^\/v1(?:beta|alpha)?\/models\/([^/:]+):(generateContent|streamGenerateContent)$/.exec(url.pathname)
+    if (match === null) return bad(404, 'NOT_FOUND', 'Not found')
+    const part = (text: string, end: boolean) => ({
+      candidates: [{ index: 0, content: { role: 'model', parts: [{ text }] }, ...(end ? { finishReason: 'STOP' } : {}) }],
+      usageMetadata: { promptTokenCount: 1, candidatesTokenCount: 1, totalTokenCount: 2 },
+      modelVersion: match[1],
+    })
+    if (match[2] === 'generateContent') return reply(asked, 200, part('Hello from Gemini', true))
+    return stream(asked, [data(part('Hello ', false)), data(part('from Gemini', true))], false)
+  }
+
+  const servers: Server[] = []
+  const start = async (vendor: VendorName, act: (asked: Asked) => Promise<void>): Promise<number> => {
+    const server = createHttpsServer(options.certificate(vendorHosts[vendor]), (request, response) => {
+      const chunks: Buffer[] = []
+      request.on('error', () => response.destroy())
+      request.on('data', (chunk: Buffer) => chunks.push(chunk))
+      request.on('end', () => {
+        const body = Buffer.concat(chunks).toString('utf8')
+        const url = new URL(request.url ?? '/', `https://${request.headers.host}`)
+        const raw = [`${request.method} ${request.url} HTTP/1.1`, ...pairs(request.rawHeaders)].join('\r\n')
+        seen.push({
+          vendor,
+          method: request.method ?? '',
+          path: request.url ?? '',
+          headers: request.headers as Record<string, string>,
+          body,
+          raw,
+        })
+        let json: Record<string, unknown> = {}
+        try {
+          json = body === '' ? {} : JSON.parse(body)
+        } catch {
+          return reply({ request, response, url, body, json }, 400, { error: { message: 'invalid JSON' } })
+        }
+        void act({ request, response, url, body, json }).catch(() => response.destroy())
+      })
+    })
+    servers.push(server)
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    return (server.address() as AddressInfo).port
+  }
+  const ports = {
+    openai: await start('openai', openai),
+    anthropic: await start('anthropic', anthropic),
+    gemini: await start('gemini', gemini),
+  }
+  return {
+    seen,
+    secrets,
+    ports,
+    hosts: vendorHosts,
+    forget: () => {
+      issued.openai.clear()
+      issued.anthropic.clear()
+    },
+    close: async () => {
+      for (const server of servers) {
+        server.closeAllConnections()
+        await new Promise((resolve) => server.close(resolve))
+      }
+    },
+  }
+}
+
+function bearer(request: IncomingMessage): string | null {
+  return /^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1] ?? null
+}
+
+function pairs(raw: readonly string[]): string[] {
+  const lines: string[] = []
+  for (let at = 0; at < raw.length; at += 2) lines.push(`${raw[at]}: ${raw[at + 1]}`)
+  return lines
+}
+
+function reply({ response }: Asked, status: number, json: unknown): void {
+  const body = Buffer.from(JSON.stringify(json))
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': body.length,
+    'x-request-id': 'req_stand_in',
+    'set-cookie': '__cf_bm=x; path=/',
+  })
+  response.end(body)
+}
+
+/** Compressed, and in chunks of seven bytes: what a scrubber must see through. */
+function echo({ response, request }: Asked, json: unknown): void {
+  const packed = gzipSync(JSON.stringify(json))
+  response.writeHead(200, {
+    'content-type': 'application/json',
+    'content-encoding': 'gzip',
+    'x-echo': String(request.headers.authorization),
+  })
+  for (let at = 0; at < packed.length; at += 7) response.write(packed.subarray(at, at + 7))
+  response.end()
+}
+
+function stream({ response }: Asked, events: readonly string[], slow: boolean): void {
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' })
+  if (!slow) {
+    for (const event of events) response.write(event)
+    response.end()
+    return
+  }
+  let sent = 0
+  const timer = setInterval(() => {
+    response.write(events[Math.min(sent++, 1)] as string)
+    if (sent > 600) response.end()
+  }, 50)
+  response.on('close', () => clearInterval(timer))
+}
+
+const data = (json: unknown): string => `data: ${JSON.stringify(json)}\n\n`
+const named = (json: { type: string }): string => `event: ${json.type}\n${data(json)}`
+
+function chatAnswer(json: Record<string, unknown>): unknown {
+  return {
+    id: 'chatcmpl-1',
+    object: 'chat.completion',
+    created: 1,
+    model: json['model'],
+    choices: [{ index: 0, finish_reason: 'stop', message: { role: 'assistant', content: 'Hello from OpenAI', refusal: null } }],
+    usage: { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 },
+  }
+}
+
+function chatEvents(json: Record<string, unknown>): string[] {
+  const chunk = (delta: unknown, end: string | null) =>
+    data({
+      id: 'chatcmpl-1',
+      object: 'chat.completion.chunk',
+      created: 1,
+      model: json['model'],
+      choices: [{ index: 0, delta, finish_reason: end }],
+    })
+  return [
+    chunk({ role: 'assistant', content: '' }, null),
+    chunk({ content: 'Hello ' }, null),
+    chunk({ content: 'from OpenAI' }, null),
+    chunk({}, 'stop'),
+    'data: [DONE]\n\n',
+  ]
+}
+
+function responseAnswer(json: Record<string, unknown>): Record<string, unknown> {
+  const output = [
+    {
+      type: 'message',
+      id: 'msg_1',
+      role: 'assistant',
+      status: 'completed',
+      content: [{ type: 'output_text', text: 'Hello from OpenAI', annotations: [] }],
+    },
+  ]
+  return {
+    id: 'resp_1',
+    object: 'response',
+    created_at: 1,
+    status: 'completed',
+    model: json['model'],
+    output,
+    parallel_tool_calls: true,
+    tool_choice: 'auto',
+    tools: [],
+    usage: {
+      input_tokens: 1,
+      output_tokens: 1,
+      total_tokens: 2,
+      input_tokens_details: { cached_tokens: 0 },
+      output_tokens_details: { reasoning_tokens: 0 },
+    },
+  }
+}
+
+function responseEvents(json: Record<string, unknown>): string[] {
+  const response = responseAnswer(json)
+  const delta = (text: string, n: number) =>
+    named({ type: 'response.output_text.delta', sequence_number: n, item_id: 'msg_1', output_index: 0, content_index: 0, delta: text } as {
+      type: string
+    })
+  return [
+    named({ type: 'response.created', sequence_number: 0, response: { ...response, status: 'in_progress', output: [] } } as {
+      type: string
+    }),
+    delta('Hello ', 1),
+    delta('from OpenAI', 2),
+    named({ type: 'response.completed', sequence_number: 3, response } as { type: string }),
+  ]
+}
+
+function messageAnswer(json: Record<string, unknown>): unknown {
+  return {
+    id: 'msg_1',
+    type: 'message',
+    role: 'assistant',
+    model: json['model'],
+    content: [{ type: 'text', text: 'Hello from Anthropic' }],
+    stop_reason: 'end_turn',
+    stop_sequence: null,
+    usage: { input_tokens: 1, output_tokens: 1 },
+  }
+}
+
+function messageEvents(json: Record<string, unknown>): string[] {
+  return [
+    {
+      type: 'message_start',
+      message: {
+        id: 'msg_1',
+        type: 'message',
+        role: 'assistant',
+        model: json['model'],
+        content: [],
+        stop_reason: null,
+        stop_sequence: null,
+        usage: { input_tokens: 1, output_tokens: 0 },
+      },
+    },
+    { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
+    { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'Hello ' } },
+    { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'from Anthropic' } },
+    { type: 'content_block_stop', index: 0 },
+    { type: 'message_delta', delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: { output_tokens: 2 } },
+    { type: 'message_stop' },
+  ].map(named)
+}
