@@ -42,7 +42,10 @@ const explainBody = z.strictObject({
 export type Explained = z.infer<typeof explainBody>
 const revokeBody = z
   .strictObject({ run: z.string().optional(), workload: z.string().optional(), credential: z.string().optional() })
-  .refine((body) => Object.values(body).filter((value) => value !== undefined).length === 1, 'name exactly one of run, workload, credential')
+  .refine(
+    (body) => Object.values(body).filter((value) => value !== undefined).length === 1,
+    'name exactly one of run, workload, credential',
+  )
 const levelBody = z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']) })
 const credentialBody = z.strictObject({ credential: z.string() })
 const reloadBody = z.strictObject({ show: z.boolean().default(false) })
@@ -51,7 +54,8 @@ export function adminRoutes(ports: AdminPorts, log: Log): Hono {
   const app = new Hono()
   app.use(bodyLimit({ maxSize: limits.adminBodyBytesMax }))
   app.onError((error, c) => {
-    if (error instanceof Refusal) return c.json({ error: { code: error.code, says: error.says, detail: error.detail } }, error.status as 403)
+    if (error instanceof Refusal)
+      return c.json({ error: { code: error.code, says: error.says, detail: error.detail } }, error.status as 403)
     if (error instanceof ConfigMistakes) return c.json({ ok: false, mistakes: error.mistakes }, 422)
     if (error instanceof z.ZodError) return c.json({ error: { says: z.prettifyError(error) } }, 400)
     if (error instanceof SyntaxError) return c.json({ error: { says: 'The body is not JSON.' } }, 400)

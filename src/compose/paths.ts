@@ -1,0 +1,38 @@
+// Where everything lies: the data directory for Ostiary alone, and a public folder beside it for runs.
+import { join } from 'node:path'
+
+export interface Paths {
+  readonly dataDir: string
+  readonly keyFile: string
+  readonly store: string
+  readonly auditDir: string
+  readonly auditKeyFile: string
+  readonly auditPublicKey: string
+  readonly adminSocket: string
+  /** Readable by everybody: the public CA and the bundle of all roots. */
+  readonly publicDir: string
+  readonly caFile: string
+  readonly bundleFile: string
+  /** Holds the run socket and nothing else; hidden from runs. */
+  readonly doorDir: string
+  readonly runSocket: string
+}
+
+export function pathsOf(dataDir: string): Paths {
+  const publicDir = `${dataDir}.run`
+  const doorDir = join(publicDir, 'door')
+  return {
+    dataDir,
+    keyFile: join(dataDir, 'key'),
+    store: join(dataDir, 'ostiary.db'),
+    auditDir: join(dataDir, 'audit'),
+    auditKeyFile: join(dataDir, 'audit-key'),
+    auditPublicKey: join(dataDir, 'audit.pub'),
+    adminSocket: join(dataDir, 'admin.sock'),
+    publicDir,
+    caFile: join(publicDir, 'ca.pem'),
+    bundleFile: join(publicDir, 'bundle.pem'),
+    doorDir,
+    runSocket: join(doorDir, 'run.sock'),
+  }
+}
