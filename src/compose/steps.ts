@@ -1,0 +1,118 @@
+// Fits the steps together for flow/call: what each declares, given what the world in force offers.
+import type { AuditRecords } from '../audit/record.ts'
+import type { Steps } from '../flow/call.ts'
+import type { Forward } from '../forward/forward.ts'
+import type { Inject } from '../inject/inject.ts'
+import type { Call, ConnectionMemory } from '../model/call.ts'
+import type { Clock } from '../model/clock.ts'
+import type { Lease } from '../model/credential.ts'
+import type { Decision } from '../model/decision.ts'
+import type { Evidence } from '../model/evidence.ts'
+import type { Identity } from '../model/identity.ts'
+import type { Log } from '../model/kind.ts'
+import { Refusal } from '../model/refusal.ts'
+import { Secret } from '../model/secret.ts'
+import type { Runs } from '../runs/runs.ts'
+import type { Scrub } from '../scrub/scrub.ts'
+import type { LiveCalls } from './live-calls.ts'
+import type { Metrics } from './metrics.ts'
+import type { World } from './world.ts'
+
+export interface StepParts {
+  readonly world: () => World
+  readonly clock: Clock
+  readonly log: Log
+  readonly records: AuditRecords
+  readonly runs: Runs
+  readonly lease: (identity: Identity, call: Call, decision: Decision) => Lease | Promise<Lease>
+  readonly inject: Inject
+  readonly forward: Forward
+  readonly scrub: Scrub
+  readonly live: LiveCalls
+  readonly metrics: Metrics
+  readonly distrust: (lease: Lease) => void
+  /** The launcher's token for a run that was started with --evidence. */
+  readonly runEvidence: (runId: string) => Promise<string | null>
+}
+
+/** Identity is remembered per connection until it expires, its run changes or another configuration is in force. */
+interface Remembered {
+  readonly identity: Identity
+  readonly world: World
+}
+
+export function createIdentifyStep(parts: Pick<StepParts, 'world' | 'clock' | 'runs' | 'runEvidence'>): (memory: ConnectionMemory) => Identity | Promise<Identity> {
+  const remembered = new WeakMap<ConnectionMemory, Remembered>()
+
+  async function prove(memory: ConnectionMemory): Promise<Identity> {
+    const world = parts.world()
+    const identity = await world.identify(await withRunEvidence(memory.evidence, parts), AbortSignal.timeout(10_000))
+    remembered.set(memory, { identity, world })
+    memory.identity = identity
+    return identity
+  }
+
+  return (memory) => {
+    const known = remembered.get(memory)
+    if (known === undefined || known.world !== parts.world() || known.identity.expiresAt <= parts.clock.now()) return prove(memory)
+    const { run } = known.identity
+    if (run === null) return known.identity
+    const state = parts.runs.byId(run)?.state
+    if (state === 'open') return known.identity
+    throw new Refusal(state === 'suspended' ? 'identify.suspended' : 'identify.run_ended', run)
+  }
+}
+
+async function withRunEvidence(evidence: Evidence, parts: Pick<StepParts, 'runs' | 'runEvidence'>): Promise<Evidence> {
+  if (evidence.token !== null || evidence.peer.process === null) return evidence
+  const run = parts.runs.member(evidence.peer.process)
+  if (run === null) return evidence
+  const token = await parts.runEvidence(run.id)
+  return token === null ? evidence : { ...evidence, token: new Secret(token) }
+}
+
+export function createSteps(parts: StepParts): Steps {
+  const identify = createIdentifyStep(parts)
+  return {
+    record: (call) => counted(parts.records.call(call), call, parts.metrics, parts.clock),
+    identify: (call) => identify(call.connection),
+    decide: (call, identity) => {
+      if (call.service === null) throw new Refusal('accept.host_unmanaged', call.target.host)
+      const sender = `${identity.workload}@${identity.address}`
+      if (identity.run === null && parts.runs.suspended(sender)) throw new Refusal('identify.suspended', sender)
+      return parts.world().decider.decide(call, identity)
+    },
+    obtain: (call, identity, decision) => (decision.credential === null ? null : parts.lease(identity, call, decision)),
+    inject: parts.inject,
+    forward: parts.forward.forward,
+    scrub: parts.scrub,
+    watch(call, identity, lease, cut) {
+      if (lease?.revoked.aborted === true) throw new Refusal('obtain.revoked', lease.credentialName)
+      return parts.live.watch(call, identity, lease, cut)
+    },
+    distrust: parts.distrust,
+    defect(error, call) {
+      parts.log.error('defect', { call: call.id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+      return new Refusal('flow.defect', error instanceof Error ? error.message : String(error), error)
+    },
+  }
+}
+
+function counted(record: ReturnType<AuditRecords['call']>, call: Call, metrics: Metrics, clock: Clock): ReturnType<Steps['record']> {
+  const name = call.service?.name ?? 'none'
+  return {
+    identified: (identity) => record.identified(identity),
+    decided: (decision) => record.decided(decision),
+    leased: (lease) => record.leased(lease),
+    note: (note) => record.note(note),
+    intent: () => record.intent(),
+    outcome(status, bytes, scrubbed) {
+      metrics.answered(name, status, (clock.now() - call.startedAt) / 1000)
+      record.outcome(status, bytes, scrubbed)
+    },
+    refused(refusal) {
+      metrics.refused(refusal.code)
+      record.refused(refusal)
+    },
+  }
+}

@@ -1,0 +1,164 @@
+// The strict scanner of bodies: gives out what is content, by length, by chunk or until the peer closes.
+import { limits } from '../model/limits.ts'
+import { Refusal } from '../model/refusal.ts'
+import { neverNamed, tokenByte, valueByte } from './bytes.ts'
+import type { Framing } from './read-head.ts'
+
+export interface BodySink {
+  /** A view into what was pushed; lent for the call only. */
+  data(chunk: Buffer): void
+  end(trailers: readonly (readonly [string, string])[]): void
+}
+
+type State = 'content' | 'size' | 'size-end' | 'content-end' | 'trailers' | 'done'
+
+const noTrailers: readonly (readonly [string, string])[] = []
+
+export class BodyReader {
+  readonly #side: 'request' | 'answer'
+  readonly #sink: BodySink
+  readonly #framing: Framing
+  #state: State
+  /** Content bytes still to come, of the body or of the chunk. */
+  #left = 0
+  #sizeDigits = 0
+  #lineBytes = 0
+  #trailerText = ''
+
+  constructor(framing: Framing, side: 'request' | 'answer', sink: BodySink) {
+    this.#framing = framing
+    this.#side = side
+    this.#sink = sink
+    this.#left = framing.kind === 'length' ? framing.length : framing.kind === 'until-close' ? Number.POSITIVE_INFINITY : 0
+    this.#state = framing.kind === 'chunked' ? 'size' : this.#left === 0 ? 'done' : 'content'
+  }
+
+  get done(): boolean {
+    return this.#state === 'done'
+  }
+
+  /** Returns the index of the first byte that is not of this body. Throws Refusal http.malformed or forward.bad_answer. */
+  push(buffer: Buffer, from: number): number {
+    let at = from
+    while (at < buffer.length && this.#state !== 'done') {
+      if (this.#state === 'content') at = this.#content(buffer, at)
+      else if (this.#state === 'trailers') at = this.#trailers(buffer, at)
+      else at = this.#line(buffer, at)
+    }
+    return at
+  }
+
+  /** The peer closed: the end of an until-close body, an error for any other that is not complete. */
+  close(): void {
+    if (this.#state === 'done') return
+    if (this.#framing.kind !== 'until-close')
+      throw this.#side === 'request' ? this.#bad('the body is cut short') : new Refusal('forward.reset', 'the body is cut short')
+    this.#finish(noTrailers)
+  }
+
+  #bad(detail: string): Refusal {
+    return new Refusal(this.#side === 'request' ? 'http.malformed' : 'forward.bad_answer', detail)
+  }
+
+  #finish(trailers: readonly (readonly [string, string])[]): void {
+    this.#state = 'done'
+    this.#sink.end(trailers)
+  }
+
+  #content(buffer: Buffer, at: number): number {
+    const end = Math.min(buffer.length, at + this.#left)
+    this.#left -= end - at
+    const last = this.#left === 0
+    if (last && this.#framing.kind === 'chunked') this.#state = 'content-end'
+    if (end > at) this.#sink.data(at === 0 && end === buffer.length ? buffer : buffer.subarray(at, end))
+    if (last && this.#framing.kind !== 'chunked') this.#finish(noTrailers)
+    return end
+  }
+
+  /** RFC 9112 §7.1: one byte at a time; these lines are short. */
+  #line(buffer: Buffer, at: number): number {
+    const byte = buffer[at] as number
+    if (this.#state === 'content-end') {
+      if (byte !== (this.#lineBytes === 0 ? 0x0d : 0x0a)) throw this.#bad('chunk: no CRLF behind its content')
+      this.#lineBytes = this.#lineBytes === 0 ? 1 : 0
+      if (this.#lineBytes === 0) this.#startSize()
+      return at + 1
+    }
+    if (++this.#lineBytes > limits.chunkLineBytesMax) throw this.#bad('chunk: its line is too long')
+    if (this.#state === 'size') {
+      const digit = hexDigit(byte)
+      if (digit >= 0) {
+        if (++this.#sizeDigits > 12) throw this.#bad('chunk: its size is too large')
+        this.#left = this.#left * 16 + digit
+        return at + 1
+      }
+      if (this.#sizeDigits === 0) throw this.#bad('chunk: no size')
+      this.#state = 'size-end'
+    }
+    return this.#sizeEnd(byte, at)
+  }
+
+  #sizeEnd(byte: number, at: number): number {
+    if (byte === 0x0a && this.#sizeDigits < 0) {
+      this.#lineBytes = 0
+      this.#state = this.#left === 0 ? 'trailers' : 'content'
+      return at + 1
+    }
+    if (this.#sizeDigits < 0) throw this.#bad('chunk: CR without LF')
+    if (byte === 0x0d) this.#sizeDigits = -1
+    // Extensions of an answer are dropped within the limit of the line; in a request they are how smuggling begins.
+    else if (this.#side === 'request' || !(valueByte[byte] === 1)) throw this.#bad('chunk: an extension')
+    return at + 1
+  }
+
+  #startSize(): void {
+    this.#state = 'size'
+    this.#left = 0
+    this.#sizeDigits = 0
+    this.#lineBytes = 0
+  }
+
+  #trailers(buffer: Buffer, from: number): number {
+    const lineEnd = buffer.indexOf(0x0a, from)
+    const end = lineEnd < 0 ? buffer.length : lineEnd + 1
+    this.#trailerText += buffer.toString('latin1', from, end)
+    if (this.#trailerText.length > limits.trailerBytesMax) throw this.#bad('trailers: too large')
+    if (this.#trailerText === '\r\n') this.#finish(noTrailers)
+    else if (this.#trailerText.endsWith('\r\n\r\n')) this.#finish(this.#readTrailers(this.#trailerText.slice(0, -4)))
+    else if (lineEnd >= 0 && !this.#trailerText.endsWith('\r\n')) throw this.#bad('trailers: LF without CR')
+    return end
+  }
+
+  #readTrailers(text: string): readonly (readonly [string, string])[] {
+    const lines = text.split('\r\n')
+    if (lines.length > limits.trailerFieldsMax) throw this.#bad('trailers: too many')
+    return lines.map((line) => {
+      const colon = line.indexOf(':')
+      const name = line.slice(0, colon)
+      const value = line.slice(colon + 1).trim()
+      if (colon < 1 || !every(name, tokenByte) || !every(value, valueByte)) throw this.#bad('trailers: not a field')
+      const lower = name.toLowerCase().replaceAll('_', '-')
+      // RFC 9110 §6.5.1: framing, routing and credentials never come as trailers.
+      if (
+        neverNamed.has(lower) ||
+        lower === 'transfer-encoding' ||
+        lower.includes('auth') ||
+        lower.includes('key') ||
+        lower.includes('token')
+      )
+        throw this.#bad('trailers: a field that may not stand there')
+      return [lower, value] as const
+    })
+  }
+}
+
+function hexDigit(byte: number): number {
+  if (byte >= 48 && byte <= 57) return byte - 48
+  const lower = byte | 32
+  return lower >= 97 && lower <= 102 ? lower - 87 : -1
+}
+
+function every(text: string, table: Uint8Array): boolean {
+  for (let at = 0; at < text.length; at++) if (table[text.charCodeAt(at)] !== 1) return false
+  return true
+}
