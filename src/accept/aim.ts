@@ -1,0 +1,71 @@
+// Makes the one Target of a request (invariant 3): authority, SNI, Host and path agree, or the request is refused here.
+import type { RequestMessage } from '../http/read-head.ts'
+import { Refusal } from '../model/refusal.ts'
+import type { Service } from '../model/service.ts'
+import type { Target, Way } from '../model/target.ts'
+import { type Authority, ambiguousPath, parseAuthority } from './canonical.ts'
+
+export interface Lookup {
+  find(scheme: 'https' | 'http', host: string, port: number): Service | null
+  byName(name: string): Service | null
+  action(service: Service, method: string, path: string): string
+}
+
+export interface Aim {
+  readonly target: Target
+  readonly service: Service | null
+}
+
+/** A request inside an intercepted tunnel. */
+export function aimIntercepted(head: RequestMessage, authority: Authority, lookup: Lookup): Aim {
+  if (head.kind !== 'origin') throw new Refusal('accept.disagree', 'a URL as target inside a tunnel')
+  const host = parseAuthority(head.host, 443)
+  if (host.host !== authority.host || host.port !== authority.port) throw new Refusal('accept.disagree', 'Host and CONNECT')
+  return targetOf(head, head.target, 'https', authority, 'connect', lookup)
+}
+
+/** `GET http://host/path`: plain HTTP by proxy. An https URL in absolute form would be sent in clear: refused. */
+export function aimAbsolute(head: RequestMessage, lookup: Lookup): Aim {
+  if (head.kind !== 'absolute') throw new Refusal('accept.not_here', 'a path without a host at the proxy')
+  const match = /^http:\/\/([^/?]*)(\/?[^?]*)(\?.*)?$/.exec(head.target)
+  if (match === null) throw new Refusal('accept.bad_authority', 'only http URLs in absolute form')
+  const authority = parseAuthority(match[1] as string, 80)
+  // RFC 9112 §3.2.2 lets a proxy ignore Host here; two names for one request are refused instead.
+  const host = parseAuthority(head.host, 80)
+  if (host.host !== authority.host || host.port !== authority.port) throw new Refusal('accept.disagree', 'Host and the URL')
+  return targetOf(head, `${match[2] === '' ? '/' : match[2]}${match[3] ?? ''}`, 'http', authority, 'absolute', lookup)
+}
+
+/** `/openai/v1/...`, with a run pointer before it or not: `/r/POINTER/openai/v1/...`. */
+export function aimBaseUrl(head: RequestMessage, names: ReadonlySet<string>, lookup: Lookup): Aim & { readonly pointer: string | null } {
+  if (head.kind !== 'origin') throw new Refusal('accept.host_wrong', 'a URL as target')
+  const host = parseAuthority(head.host, 80)
+  if (!names.has(`${host.host}:${host.port}`)) throw new Refusal('accept.host_wrong')
+  const match = /^(?:\/r\/(run-[0-9a-f]+))?\/([A-Za-z0-9_-]+)(\/[^?]*|)(\?.*)?$/.exec(head.target)
+  const service = match === null ? null : lookup.byName(match[2] as string)
+  if (match === null || service === null) throw new Refusal('accept.not_here')
+  // Any web page can post to a port of this machine; it cannot hide that it is one.
+  const origin = head.get('origin')
+  if ((origin !== undefined || head.get('sec-fetch-site') !== undefined) && !(origin !== undefined && service.origins.includes(origin)))
+    throw new Refusal('accept.browser', `origin ${origin ?? 'none'}`)
+  const rest = match[3] === '' ? '/' : (match[3] as string)
+  const prefixed = service.basePrefix === '' || rest === service.basePrefix || rest.startsWith(`${service.basePrefix}/`)
+  const path = prefixed ? rest : `${service.basePrefix}${rest}`
+  const authority = { host: service.hosts[0] as string, port: service.port }
+  return { ...targetOf(head, `${path}${match[4] ?? ''}`, service.scheme, authority, 'base-url', lookup), pointer: match[1] ?? null }
+}
+
+function targetOf(head: RequestMessage, target: string, scheme: 'https' | 'http', authority: Authority, way: Way, lookup: Lookup): Aim {
+  const question = target.indexOf('?')
+  const path = question < 0 ? target : target.slice(0, question)
+  const query = question < 0 ? '' : target.slice(question)
+  const service = lookup.find(scheme, authority.host, authority.port)
+  if (service === null) throw new Refusal('accept.host_unmanaged', authority.host)
+  if (service.actions.length > 0 && ambiguousPath(path)) throw new Refusal('accept.ambiguous_path')
+  if (service.methods.length > 0 && !service.methods.includes(head.method)) throw new Refusal('decide.method', head.method)
+  const action = lookup.action(service, head.method, path)
+  return {
+    target: { scheme, host: authority.host, port: authority.port, method: head.method, path, query, service: service.name, action, way },
+    service,
+  }
+}

@@ -1,0 +1,26 @@
+// TLS contexts for intercepted hosts: a leaf for exactly the host, at most a day old, made when first asked for.
+import tls from 'node:tls'
+import { LRUCache } from 'lru-cache'
+import { type Authority as Ca, issueLeaf } from '../crypto/x509.ts'
+import type { Clock } from '../model/clock.ts'
+import { limits } from '../model/limits.ts'
+
+export interface Leaves {
+  contextFor(host: string): tls.SecureContext
+}
+
+export function createLeaves(ca: Ca, clock: Clock): Leaves {
+  const contexts = new LRUCache<string, { readonly context: tls.SecureContext; readonly until: number }>({ max: limits.leafCacheMax })
+  return {
+    contextFor(host) {
+      const now = clock.now()
+      const kept = contexts.get(host)
+      if (kept !== undefined && kept.until > now) return kept.context
+      const { certPem, keyPem } = issueLeaf(ca, [host], now, limits.leafValidMs)
+      const context = tls.createSecureContext({ cert: certPem, key: keyPem, minVersion: 'TLSv1.2' })
+      // Made anew at half its life, so that a connection of any length never meets an expired one at its start.
+      contexts.set(host, { context, until: now + limits.leafValidMs / 2 })
+      return context
+    },
+  }
+}
