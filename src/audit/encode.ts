@@ -1,0 +1,150 @@
+// One entry as one line of JSON in plain ASCII, at most entryBytesMax: hand-built, since this is on the way of every call.
+// It must never let a control character, a terminal escape, a query or what looks like a key into the log (DESIGN invariants 9, 16).
+import { hash } from 'node:crypto'
+import type { Entry } from '../model/entry.ts'
+import { limits } from '../model/limits.ts'
+import { redactPath, redactText } from './redact.ts'
+
+const tightFieldBytesMax = 40
+const listItemsMax = 64
+const depthMax = 4
+const pathsRememberedMax = 1_024
+const unsafe = /[^\x20-\x7e]|["\\]/
+
+/** Throws nothing; what is too long is cut and its hash stands in its place. */
+export function encodeEntry(entry: Entry): string {
+  const line = write(entry, limits.entryFieldBytesMax, false)
+  if (line.length <= limits.entryBytesMax) return line
+  const shorter = write(entry, limits.entryFieldBytesMax, true)
+  return shorter.length <= limits.entryBytesMax ? shorter : write(entry, tightFieldBytesMax, true)
+}
+
+function write(entry: Entry, max: number, folded: boolean): string {
+  let line = `{"kind":"${entry.kind}","time":${number(entry.time)}`
+  if (entry.call !== undefined) line += `,"call":${text(entry.call, max)}`
+  if (entry.workload !== undefined) line += `,"workload":${text(entry.workload, max)}`
+  if (entry.spiffeId !== undefined) line += `,"spiffeId":${text(entry.spiffeId, max)}`
+  if (entry.provider !== undefined) line += `,"provider":${text(entry.provider, max)}`
+  if (entry.run !== undefined) line += `,"run":${text(entry.run, max)}`
+  if (entry.custody !== undefined) line += `,"custody":${text(entry.custody, max)}`
+  if (entry.process !== undefined) line += `,"process":${group(entry.process, max, folded)}`
+  if (entry.address !== undefined) line += `,"address":${text(entry.address, max)}`
+  if (entry.way !== undefined) line += `,"way":${text(entry.way, max)}`
+  if (entry.service !== undefined) line += `,"service":${text(entry.service, max)}`
+  if (entry.host !== undefined) line += `,"host":${text(entry.host, max)}`
+  if (entry.port !== undefined) line += `,"port":${number(entry.port)}`
+  if (entry.method !== undefined) line += `,"method":${text(entry.method, max)}`
+  if (entry.path !== undefined) line += `,"path":${path(entry.path, max)}`
+  if (entry.action !== undefined) line += `,"action":${text(entry.action, max)}`
+  if (entry.model !== undefined) line += `,"model":${text(redactText(entry.model), max)}`
+  return `${line}${rest(entry, max, folded)}}`
+}
+
+function rest(entry: Entry, max: number, folded: boolean): string {
+  let line = ''
+  if (entry.decision !== undefined) line += `,"decision":"${entry.decision}"`
+  if (entry.code !== undefined) line += `,"code":${text(entry.code, max)}`
+  if (entry.detail !== undefined) line += `,"detail":${text(redactText(entry.detail), max)}`
+  if (entry.policies !== undefined) line += `,"policies":${group(entry.policies, max, folded)}`
+  if (entry.facts !== undefined) line += `,"facts":${group(entry.facts, max, folded)}`
+  if (entry.policyVersion !== undefined) line += `,"policyVersion":${text(entry.policyVersion, max)}`
+  if (entry.credential !== undefined) line += `,"credential":${text(entry.credential, max)}`
+  if (entry.credentialKind !== undefined) line += `,"credentialKind":${text(entry.credentialKind, max)}`
+  if (entry.lease !== undefined) line += `,"lease":${text(entry.lease, max)}`
+  if (entry.expires !== undefined) line += `,"expires":${number(entry.expires)}`
+  if (entry.status !== undefined) line += `,"status":${number(entry.status)}`
+  if (entry.bytesIn !== undefined) line += `,"bytesIn":${number(entry.bytesIn)}`
+  if (entry.bytesOut !== undefined) line += `,"bytesOut":${number(entry.bytesOut)}`
+  if (entry.durationMs !== undefined) line += `,"durationMs":${number(entry.durationMs)}`
+  if (entry.scrubbed !== undefined) line += `,"scrubbed":${number(entry.scrubbed)}`
+  if (entry.count !== undefined) line += `,"count":${number(entry.count)}`
+  if (entry.notes !== undefined) line += `,"notes":${group(entry.notes.map(redactText), max, folded)}`
+  if (entry.alert !== undefined) line += `,"alert":${text(entry.alert, max)}`
+  if (entry.by !== undefined) line += `,"by":${text(entry.by, max)}`
+  if (entry.what !== undefined) line += `,"what":${text(redactText(entry.what), max)}`
+  return line
+}
+
+function number(value: number): string {
+  return Number.isFinite(value) ? String(value) : 'null'
+}
+
+function text(value: string, max: number): string {
+  if (value.length <= max && !unsafe.test(value)) return `"${value}"`
+  const short = escaped(value)
+  return short.length <= max ? `"${short}"` : cut(value, max)
+}
+
+function escaped(value: string): string {
+  return JSON.stringify(value)
+    .slice(1, -1)
+    .replace(/[\x7f-\uffff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+/** As much of the beginning as fits, then how many characters went and the SHA-256 of them (UTF-8). */
+function cut(value: string, max: number): string {
+  let kept = ''
+  let at = 0
+  while (at < value.length) {
+    const char = escaped(value[at] as string)
+    if (kept.length + char.length > max - 96) break
+    kept += char
+    at += 1
+  }
+  const gone = value.slice(at)
+  return `"${kept}[cut ${gone.length} sha256:${hash('sha256', gone)}]"`
+}
+
+const paths = new Map<string, string>()
+
+/** Paths repeat: the same few are asked for all day. */
+function path(value: string, max: number): string {
+  if (max !== limits.entryFieldBytesMax || value.length > max) return text(redactPath(value), max)
+  const known = paths.get(value)
+  if (known !== undefined) return known
+  const made = text(redactPath(value), max)
+  if (paths.size >= pathsRememberedMax) paths.clear()
+  paths.set(value, made)
+  return made
+}
+
+/** Objects and lists; `folded` puts their hash in their place where the entry would be too long. */
+function group(value: unknown, max: number, folded: boolean): string {
+  const made = any(value, max, 0)
+  if (!folded || made.length <= 2 * tightFieldBytesMax) return made
+  const mark = `"sha256:${hash('sha256', made)}"`
+  return Array.isArray(value) ? `[${mark}]` : `{"cut":${mark}}`
+}
+
+function any(value: unknown, max: number, depth: number): string {
+  switch (typeof value) {
+    case 'string':
+      return text(value, max)
+    case 'number':
+      return number(value)
+    case 'boolean':
+      return value ? 'true' : 'false'
+    case 'object':
+      if (value === null || depth >= depthMax) return 'null'
+      return Array.isArray(value) ? list(value, max, depth) : fields(value as Readonly<Record<string, unknown>>, max, depth)
+    default:
+      return 'null'
+  }
+}
+
+function list(values: readonly unknown[], max: number, depth: number): string {
+  let made = ''
+  for (let i = 0; i < values.length && i < listItemsMax; i += 1) made += `${i === 0 ? '' : ','}${any(values[i], max, depth + 1)}`
+  if (values.length > listItemsMax)
+    made += `,"[cut ${values.length - listItemsMax} sha256:${hash('sha256', JSON.stringify(values.slice(listItemsMax)))}]"`
+  return `[${made}]`
+}
+
+function fields(values: Readonly<Record<string, unknown>>, max: number, depth: number): string {
+  let made = ''
+  for (const name in values) {
+    const value = values[name]
+    if (value !== undefined) made += `${made === '' ? '' : ','}${text(name, max)}:${any(value, max, depth + 1)}`
+  }
+  return `{${made}}`
+}

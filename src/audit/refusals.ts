@@ -1,0 +1,46 @@
+// Equal refusals of one sender within a window become one entry with a count (DESIGN invariant 9): the first is written at once, so
+// that it can be looked up, the others follow together. It must never hold more than sendersMax windows open.
+import type { Entry } from '../model/entry.ts'
+
+interface Window {
+  readonly sender: string
+  last: Entry
+  count: number
+}
+
+interface Options {
+  readonly windowMs: number
+  readonly sendersMax: number
+  readonly write: (entry: Entry, sender: string) => void
+}
+
+export function createRefusals(options: Options): { add(entry: Entry, sender: string): void; close(): void } {
+  const windows = new Map<string, Window>()
+  let timer: NodeJS.Timeout | null = null
+
+  function flush(): void {
+    timer = null
+    for (const window of windows.values()) if (window.count > 0) options.write({ ...window.last, count: window.count }, window.sender)
+    windows.clear()
+  }
+
+  return {
+    add(entry, sender) {
+      const key = JSON.stringify([entry.kind, sender, entry.code, entry.host, entry.action, entry.alert])
+      const window = windows.get(key)
+      if (window !== undefined) {
+        window.last = entry
+        window.count += 1
+        return
+      }
+      if (windows.size >= options.sendersMax) flush()
+      windows.set(key, { sender, last: entry, count: 0 })
+      timer ??= setTimeout(flush, options.windowMs)
+      options.write(entry, sender)
+    },
+    close() {
+      if (timer !== null) clearTimeout(timer)
+      flush()
+    },
+  }
+}
