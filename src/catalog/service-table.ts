@@ -1,0 +1,79 @@
+// Finds the service of a host and the action of a path. It must never decode, fold or repair a path:
+// what is classified is, byte for byte, what is sent.
+import type { ActionRule, Service } from '../model/service.ts'
+
+export interface ServiceTable {
+  find(scheme: string, host: string, port: number): Service | null
+  byName(name: string): Service | null
+  /** The action in the catalog's words; `call` where no rule fits. */
+  action(service: Service, method: string, path: string): string
+}
+
+interface CompiledRule {
+  readonly action: string
+  readonly methods: ReadonlySet<string> | null
+  readonly path: RegExp
+}
+
+/** Guarded actions are recognised in any case and with a trailing slash: a vendor that is lenient there must not lead past them. */
+const guarded: ReadonlySet<string> = new Set(['mint', 'admin'])
+
+export function createServiceTable(services: readonly Service[]): ServiceTable {
+  const byOrigin = new Map<string, Service>()
+  const byName = new Map<string, Service>()
+  const rules = new Map<Service, readonly CompiledRule[]>()
+  for (const service of services) {
+    byName.set(service.name, service)
+    rules.set(service, service.actions.map(compileRule))
+    for (const host of service.hosts) byOrigin.set(origin(service.scheme, host, service.port), service)
+  }
+  return {
+    find: (scheme, host, port) => byOrigin.get(origin(scheme, host, port)) ?? null,
+    byName: (name) => byName.get(name) ?? null,
+    action(service, method, path) {
+      const own = rules.get(service) ?? service.actions.map(compileRule)
+      return own.length === 0 ? 'call' : classify(own, method, path)
+    },
+  }
+}
+
+function origin(scheme: string, host: string, port: number): string {
+  return `${scheme}://${host}:${port}`
+}
+
+// RFC 3986 §2.3: a vendor may decode an encoded unreserved character, so it can only hide a path from its rule.
+const hiddenUnreserved = /%(?:4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae]|3[0-9]|2d|2e)/i
+
+function classify(rules: readonly CompiledRule[], method: string, path: string): string {
+  const found = firstFit(rules, method, path)
+  if (!path.includes('%')) return found
+  // Fail closed: `mint` is the one action that no blanket policy permits.
+  if (hiddenUnreserved.test(path)) return 'mint'
+  return firstFit(rules, method, path.replace(/%3a/gi, ':')) === found ? found : 'mint'
+}
+
+function firstFit(rules: readonly CompiledRule[], method: string, path: string): string {
+  for (const rule of rules) if ((rule.methods === null || rule.methods.has(method)) && rule.path.test(path)) return rule.action
+  return 'call'
+}
+
+function compileRule(rule: ActionRule): CompiledRule {
+  const methods = rule.methods === undefined || rule.methods.length === 0 ? null : new Set(rule.methods)
+  return { action: rule.action, methods, path: compilePath(rule.path, guarded.has(rule.action.split('.')[0] as string)) }
+}
+
+/** `*` is one segment or a part of one, `**` any rest; a closing slash and `**` fit the bare path too. */
+export function compilePath(pattern: string, lenient: boolean): RegExp {
+  const open = pattern.endsWith('/**')
+  const body = (open ? pattern.slice(0, -3) : pattern)
+    .split('**')
+    .map((part) =>
+      part
+        .split('*')
+        .map((text) => text.replace(/[.+?^${}()|[\]\\/-]/g, '\\$&'))
+        .join('[^/]+'),
+    )
+    .join('.*')
+  const rest = open ? '(?:/.*)?' : lenient ? '/?' : ''
+  return new RegExp(`^${body}${rest}$`, lenient ? 'is' : 's')
+}

@@ -1,0 +1,304 @@
+// The face of the step: facts + Cedar → Decision. Deny by default; an error, a warning or a missing fact is a no.
+// It must never permit on anything but values that the policies were analysed to read.
+import { createHash } from 'node:crypto'
+import type { Call, TunnelCall } from '../model/call.ts'
+import type { Clock } from '../model/clock.ts'
+import type { Decision } from '../model/decision.ts'
+import type { Facts, FactValue } from '../model/facts.ts'
+import type { Identity } from '../model/identity.ts'
+import type { Log } from '../model/kind.ts'
+import type { Limits } from '../model/limits.ts'
+import { ConfigMistakes, Refusal } from '../model/refusal.ts'
+import type { Service } from '../model/service.ts'
+import type { Target } from '../model/target.ts'
+import { type BodyRead, checkBodyHead, mayHaveBody, modelOfPath, nothingRead, readBody } from './body.ts'
+import type { Condition, FactShape } from './condition.ts'
+import { evaluate } from './engine.ts'
+import { type Explanation, explainQuestion, type Known } from './explain.ts'
+import { createFactSource, type FactSource } from './facts.ts'
+import { createMemo, type Memo, memoKey } from './memo.ts'
+import { type PolicySource, readPolicies } from './policies.ts'
+import { type SchemaWorkload, schemaOf } from './schema.ts'
+import { createSlices, engineRequest, type Question, type Resource, type Slice, type Slices, valuesOf } from './slices.ts'
+
+export interface DecideParts {
+  readonly policies: readonly PolicySource[]
+  readonly conditions: readonly { readonly name: string; readonly kind: string; readonly condition: Condition; readonly shape: FactShape }[]
+  readonly services: readonly Service[]
+  readonly workloads: readonly SchemaWorkload[]
+  /** Known names of proven attributes; without it a policy may name any, each optional. */
+  readonly provenNames?: readonly string[]
+  /** May throw Refusal obtain.no_credential: said only once policy has permitted. */
+  readonly credentialFor: (identity: Identity, service: Service) => string | null
+  readonly clock: Clock
+  readonly limits: Limits
+  readonly log: Log
+  readonly version?: string
+}
+
+export interface Decider {
+  /** SHA-256 of policies and schema, hex, unless given. */
+  readonly version: string
+  /** Throws Refusal decide.*; a value, not a promise, where nothing must be waited for. */
+  decide(call: Call, identity: Identity): Decision | Promise<Decision>
+  decideTunnel(call: TunnelCall, identity: Identity): Decision | Promise<Decision>
+  /** Pure: decides on the facts given, flattened as in a Decision. `read` is what the body said, where policy reads it. */
+  decideAgain(identity: Identity, target: Target, facts: Facts, read?: Pick<Decision, 'model' | 'tools'>): Decision
+  /** What would become of a request and why; never throws for a no. */
+  explain(identity: Identity, target: Target, known?: Known): Promise<Explanation>
+}
+
+interface Remembered {
+  readonly allowed: boolean
+  readonly policies: readonly string[]
+  readonly error: string | null
+  readonly facts: Facts
+}
+
+/** What a decider works with. */
+interface World {
+  readonly parts: DecideParts
+  readonly version: string
+  readonly slices: Slices
+  readonly memo: Memo<Remembered>
+  readonly factsOf: FactSource
+  readonly services: ReadonlyMap<string, Service>
+}
+
+/** What stays the same for one identity and one action of one service. */
+interface Lookup {
+  readonly slice: Slice
+  readonly resource: Resource
+  readonly credential: string | null
+  readonly noCredential: Refusal | null
+  readonly prefix: string
+}
+
+/** Throws ConfigMistakes when the policies may not come into force. */
+export function createDecide(parts: DecideParts): Decider {
+  const { policies, leaves, actions, mistakes } = readPolicies(parts.policies, parts)
+  if (mistakes.length > 0) throw new ConfigMistakes(mistakes)
+  const world: World = {
+    parts,
+    version: parts.version ?? versionOf(policies, schemaOf(leaves, actions)),
+    slices: createSlices(policies, actions),
+    memo: createMemo(parts.limits.memoPerWorkloadMax),
+    factsOf: createFactSource(parts.conditions, parts.limits.factMs),
+    services: new Map(parts.services.map((service) => [service.name, service])),
+  }
+  const lookups = new WeakMap<Identity, Map<string, Lookup>>()
+  const lookup = (identity: Identity, action: string, service: Service): Lookup => {
+    let own = lookups.get(identity)
+    if (own === undefined) {
+      own = new Map()
+      lookups.set(identity, own)
+    }
+    // Bounded by the configuration: actions and services are both its words.
+    const key = `${action} ${service.name}`
+    let found = own.get(key)
+    if (found === undefined) {
+      found = look(world, identity, action, service)
+      own.set(key, found)
+    }
+    return found
+  }
+  return {
+    version: world.version,
+    decide: (call, identity) => decideCall(world, lookup, call, identity),
+    decideTunnel: (call, identity) => decideTunnel(world, call, identity),
+    decideAgain(identity, target, facts, read) {
+      const service = target.service === null ? null : (world.services.get(target.service) ?? null)
+      const found = service === null ? lookTunnel(world, identity, target) : lookup(identity, target.action, service)
+      return settle(world, found, identity, target, pickFacts(world, found.slice, facts), bodyAgain(found.slice, service, target, read))
+    },
+    explain: (identity, target, known) => explain(world, identity, target, known ?? {}),
+  }
+}
+
+function versionOf(policies: readonly { readonly id: string; readonly text: string }[], schema: unknown): string {
+  return createHash('sha256')
+    .update(JSON.stringify([policies.map(({ id, text }) => [id, text]), schema]))
+    .digest('hex')
+}
+
+function look(world: World, identity: Identity, action: string, service: Service): Lookup {
+  const resource: Resource = { type: 'Service', id: service.name }
+  let credential: string | null = null
+  let noCredential: Refusal | null = null
+  try {
+    credential = world.parts.credentialFor(identity, service)
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+    noCredential = error
+  }
+  return {
+    slice: world.slices.of(identity, action, resource),
+    resource,
+    credential,
+    noCredential,
+    prefix: prefixOf(identity, action, resource),
+  }
+}
+
+function lookTunnel(world: World, identity: Identity, target: Target): Lookup {
+  const resource: Resource = { type: 'Host', id: target.host }
+  const slice = world.slices.of(identity, 'tunnel', resource)
+  return { slice, resource, credential: null, noCredential: null, prefix: prefixOf(identity, 'tunnel', resource) }
+}
+
+/** Part of every memo key: what a policy can test without reading an attribute. */
+function prefixOf(identity: Identity, action: string, resource: Resource): string {
+  return `${JSON.stringify([identity.workload, [...identity.groups].sort(), action, resource.type, resource.id])} `
+}
+
+function decideCall(
+  world: World,
+  lookup: (identity: Identity, action: string, service: Service) => Lookup,
+  call: Call,
+  identity: Identity,
+): Decision | Promise<Decision> {
+  const { service, target } = call
+  if (service === null) throw new Refusal('decide.denied', 'no service manages this host')
+  if (service.methods.length > 0 && !service.methods.includes(target.method)) throw new Refusal('decide.method', target.method)
+  const found = lookup(identity, target.action, service)
+  const facts = world.factsOf(found.slice.conditions, identity, service.name)
+  const read = bodyOf(world, found.slice, service, call)
+  if (facts instanceof Promise || read instanceof Promise) {
+    return Promise.all([facts, read]).then(([stated, body]) => settle(world, found, identity, target, stated, body))
+  }
+  return settle(world, found, identity, target, facts, read)
+}
+
+/** Reads the body only when a policy of the slice wants what only the body has. */
+function bodyOf(world: World, slice: Slice, service: Service, call: Call): BodyRead | Promise<BodyRead> {
+  const { path, method } = call.target
+  if (service.modelPath === null && !slice.readsModel && !slice.readsTools) return nothingRead
+  const model = slice.readsModel ? modelOfPath(service, path) : forRecord(service, path)
+  const wanted =
+    (slice.readsModel && service.modelField !== null && model === undefined) || (slice.readsTools && service.toolsField !== null)
+  if (!wanted || call.body.length === 0 || !mayHaveBody(method)) return { model, tools: undefined }
+  checkBodyHead(call.head)
+  const { readBodyBytesMax, jsonDepthMax } = world.parts.limits
+  if (call.body.length > readBodyBytesMax) throw new Refusal('decide.body_unreadable', `the body is larger than ${readBodyBytesMax} bytes`)
+  return call.readBody(readBodyBytesMax).then((bytes) => readBody(service, path, bytes, jsonDepthMax))
+}
+
+/** No policy reads it: an odd spelling is no reason to refuse, only to say nothing. */
+function forRecord(service: Service, path: string): string | undefined {
+  const model = service.modelPath?.exec(path)?.[1]
+  return model?.includes('%') ? undefined : model
+}
+
+function decideTunnel(world: World, call: TunnelCall, identity: Identity): Decision | Promise<Decision> {
+  const found = lookTunnel(world, identity, call.target)
+  const facts = world.factsOf(found.slice.conditions, identity, null)
+  if (facts instanceof Promise) return facts.then((stated) => settle(world, found, identity, call.target, stated, nothingRead))
+  return settle(world, found, identity, call.target, facts, nothingRead)
+}
+
+function settle(world: World, found: Lookup, identity: Identity, target: Target, facts: Facts, body: BodyRead): Decision {
+  const question: Question = {
+    identity,
+    target,
+    action: actionOf(found, target),
+    resource: found.resource,
+    facts,
+    credential: found.credential,
+    body,
+  }
+  const verdict = remembered(world, found, question)
+  if (verdict.error !== null) throw new Refusal('decide.policy_error', verdict.error)
+  if (!verdict.allowed) throw noOf(verdict, question)
+  if (found.noCredential !== null) throw found.noCredential
+  return {
+    policies: verdict.policies,
+    facts: verdict.facts,
+    policyVersion: world.version,
+    credential: found.credential,
+    model: body.model ?? null,
+    tools: body.tools ?? [],
+  }
+}
+
+function actionOf(found: Lookup, target: Target): string {
+  return found.resource.type === 'Host' ? 'tunnel' : target.action
+}
+
+function noOf(verdict: Remembered, { action, resource, identity }: Question): Refusal {
+  if (verdict.policies.length > 0)
+    return new Refusal('decide.forbidden', `by ${verdict.policies.map((id) => JSON.stringify(id)).join(', ')}`)
+  return new Refusal('decide.denied', `nothing permits ${identity.workload} ${action} at ${resource.id}`)
+}
+
+function remembered(world: World, { slice, prefix }: Lookup, question: Question): Remembered {
+  const values = valuesOf(slice.leaves, question)
+  const key = memoKey(prefix, values)
+  const { workload } = question.identity
+  const known = world.memo.get(workload, key)
+  if (known !== undefined) return known
+  const verdict = verdictOf(world, slice, question, values)
+  // Errors are not remembered: a defect of the engine must not outlive its cause.
+  if (verdict.error === null) world.memo.set(workload, key, verdict)
+  return verdict
+}
+
+function verdictOf(world: World, slice: Slice, question: Question, values: ReturnType<typeof valuesOf>): Remembered {
+  const facts: Record<string, FactValue> = {}
+  for (const [index, leaf] of slice.leaves.entries()) {
+    const value = values[index]
+    if (leaf.path[0] === 'facts' && value !== undefined) facts[leaf.path.slice(1).join('.')] = value
+  }
+  if (slice.policies.length === 0) return { allowed: false, policies: [], error: null, facts }
+  const { allowed, reasons, error } = evaluate(slice.program, engineRequest(slice.leaves, values, question))
+  if (error !== null) world.parts.log.warn('policy error', { workload: question.identity.workload, action: question.action, error })
+  return { allowed, policies: reasons.map((reason) => nameOf(slice, reason)), error, facts }
+}
+
+function nameOf(slice: Slice, reason: string): string {
+  return slice.policies[Number(reason.slice(1))]?.id ?? reason
+}
+
+/** Facts that came from elsewhere are held against the schema by name here and by type in the engine. */
+function pickFacts(world: World, slice: Slice, facts: Facts): Facts {
+  for (const leaf of slice.leaves) {
+    const name = leaf.path.slice(1).join('.')
+    if (leaf.path[0] === 'facts' && leaf.required && !Object.hasOwn(facts, name))
+      throw new Refusal('decide.fact_missing', `${name} was not given (policy ${world.version.slice(0, 12)})`)
+  }
+  return facts
+}
+
+function bodyAgain(slice: Slice, service: Service | null, target: Target, read: Pick<Decision, 'model' | 'tools'> | undefined): BodyRead {
+  if (service === null) return nothingRead
+  if (read !== undefined) return { model: read.model ?? undefined, tools: slice.readsTools ? read.tools : undefined }
+  if (slice.readsTools || (slice.readsModel && service.modelPath === null))
+    throw new Refusal('decide.fact_missing', 'policy reads the body, which was not given')
+  return { model: forRecord(service, target.path), tools: undefined }
+}
+
+async function explain(world: World, identity: Identity, target: Target, known: Known): Promise<Explanation> {
+  const service = target.service === null ? null : (world.services.get(target.service) ?? null)
+  const found = service === null ? lookTunnel(world, identity, target) : look(world, identity, target.action, service)
+  const body: BodyRead = {
+    model: known.model ?? (service === null ? undefined : forRecord(service, target.path)),
+    tools: known.tools === undefined ? undefined : [...new Set(known.tools)].sort(),
+  }
+  const question = {
+    identity,
+    target,
+    action: actionOf(found, target),
+    resource: found.resource,
+    facts: {},
+    credential: found.credential,
+    body,
+  }
+  const refused = service !== null && service.methods.length > 0 && !service.methods.includes(target.method)
+  return explainQuestion({
+    slice: found.slice,
+    question,
+    known: known.facts ?? {},
+    factsOf: world.factsOf,
+    before: refused ? new Refusal('decide.method', target.method) : null,
+    after: found.noCredential,
+  })
+}
