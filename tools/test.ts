@@ -1,0 +1,40 @@
+// Runs the tests: house rules, unit tests beside the code, scenarios end to end. Exists because the scenarios with Python
+// need a virtual environment that the run makes (and says so where it cannot), and because it must say why a part is skipped.
+import { spawnSync } from 'node:child_process'
+import { existsSync, globSync, mkdirSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+
+if (Number(process.versions.node.split('.')[0]) < 26) {
+  process.stderr.write(`The tests need Node 26, which comes with \`npm ci\`; ${process.version} is running. Use \`npm test\`.\n`)
+  process.exit(2)
+}
+
+const packages = ['openai==3.22.1', 'anthropic==1.13.0', 'google-genai']
+const venv = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'ostiary-tests', `python-${packages.join('-').replace(/[^a-z0-9]+/g, '-')}`)
+
+/** The interpreter with the three SDKs, or why there is none. */
+function python(): { readonly path: string } | { readonly why: string } {
+  const path = join(venv, 'bin', 'python')
+  if (existsSync(join(venv, 'complete'))) return { path }
+  if (spawnSync('python3', ['--version']).status !== 0) return { why: 'no python3 on this machine' }
+  process.stdout.write('making a virtual environment with openai, anthropic and google-genai ...\n')
+  mkdirSync(venv, { recursive: true })
+  for (const [command, args] of [
+    ['python3', ['-m', 'venv', venv]],
+    [path, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...packages]],
+    [path, ['-c', `import openai, anthropic, google.genai; open(${JSON.stringify(join(venv, 'complete'))}, 'w').close()`]],
+  ] as const) {
+    const done = spawnSync(command, args, { encoding: 'utf8', timeout: 240_000 })
+    if (done.status !== 0) return { why: `${command} ${args[1]} failed: ${(done.stderr || String(done.error)).trim().split('\n').at(-1)}` }
+  }
+  return { path }
+}
+
+const only = process.argv.slice(2)
+const files = only.length > 0 ? only : [...globSync('src/**/*.test.ts'), ...globSync('test/**/*.test.ts')].sort()
+const found = only.length > 0 ? { why: 'single files were asked for' } : python()
+if ('why' in found) process.stdout.write(`Python SDKs: skipped, ${found.why}\n`)
+const environment = { ...process.env, OSTIARY_TEST_PYTHON: 'path' in found ? found.path : '', OSTIARY_TEST_PYTHON_WHY: 'why' in found ? found.why : '' }
+const done = spawnSync(process.execPath, ['--test', '--test-timeout=120000', '--test-concurrency=3', '--disable-warning=ExperimentalWarning', ...files], { stdio: 'inherit', env: environment })
+process.exit(done.status ?? 1)
