@@ -1,26 +1,28 @@
 // The doors for agents: an explicit proxy (CONNECT with TLS interception, absolute form) and a base-URL reverse proxy. Every
 // way in ends in the same Call with one Target; what is not understood is refused here and recorded.
 import { createServer, type Server, type Socket } from 'node:net'
-import tls from 'node:tls'
 import type { RequestMessage } from '../http/read-head.ts'
-import { plainResponse, problemDocument } from '../http/write-head.ts'
 import type { Call, ConnectionMemory, TunnelCall } from '../model/call.ts'
 import type { Clock } from '../model/clock.ts'
 import type { Evidence, PeerFacts } from '../model/evidence.ts'
 import type { Log } from '../model/kind.ts'
-import { limits } from '../model/limits.ts'
+import { type Limits, limits as limitsInForce } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
-import { Secret } from '../model/secret.ts'
 import type { Way } from '../model/target.ts'
-import { aimAbsolute, aimBaseUrl, aimIntercepted, type Lookup } from './aim.ts'
+import { aimAbsolute, aimBaseUrl, type Lookup } from './aim.ts'
 import type { Leaves } from './authority.ts'
-import { type Authority, parseAuthority } from './canonical.ts'
+import type { Authority } from './canonical.ts'
+import { createConnect } from './connect.ts'
 import { Connection, type ConnectionOwner } from './connection.ts'
-import { createTunnel } from './tunnel.ts'
+import { nothingPresented, type Presented, presented, samePresented } from './presented.ts'
+import { refusalBytes } from './refuse.ts'
 
 export interface RefusedEarly {
+  /** The id that the agent was told. */
+  readonly id: string
   readonly way: Way
-  readonly peer: PeerFacts | null
+  /** Before evidence is gathered: only what the socket itself says. */
+  readonly peer: PeerFacts
   readonly host?: string
   readonly port?: number
   readonly method?: string
@@ -41,26 +43,31 @@ export interface AcceptOptions {
   readonly onTunnel: (call: TunnelCall) => void | Promise<void>
   readonly onRefused: (refusal: Refusal, about: RefusedEarly) => void
   readonly newId: () => string
+  /** Those in force where left out; tests give shorter ones. */
+  readonly limits?: Limits
 }
 
 export interface Accept {
   start(): Promise<{ readonly proxy: Authority; readonly baseUrl: Authority }>
+  /** A further proxy door on a Unix socket; returns the way to close it. Its connections end by themselves. */
+  listenUnix(path: string): Promise<() => void>
   /** Stops listening, lets calls under way end up to drainMs, then cuts. */
   stop(): Promise<void>
+  stats(): { readonly connections: number; readonly calls: number }
   readonly connections: number
   readonly ports: readonly number[]
 }
 
-/** What the proxy URL's user info says: a run pointer, a token, or both. */
-interface Presented {
-  readonly pointer: string | null
-  readonly token: Secret | null
+/** One accepted socket and what is known of who is behind it. */
+export interface Caller {
+  readonly socket: Socket
+  readonly peer: () => PeerFacts
+  readonly evidence: (presented: Presented) => Promise<Evidence>
 }
 
-const nothingPresented: Presented = { pointer: null, token: null }
-const sweepMs = 1_000
-
 export function createAccept(options: AcceptOptions): Accept {
+  const limits = options.limits ?? limitsInForce
+  const sockets = new Set<Socket>()
   const connections = new Set<Connection>()
   const perPeer = new Map<string, number>()
   const servers: Server[] = []
@@ -68,160 +75,147 @@ export function createAccept(options: AcceptOptions): Accept {
   let draining = false
   let baseUrlNames: ReadonlySet<string> = new Set()
 
-  const admit = (socket: Socket): boolean => {
+  /** Counts the socket, or says that there are too many. */
+  function admit(socket: Socket, way: Way): boolean {
+    socket.on('error', () => socket.destroy())
     const peer = socket.remoteAddress ?? ''
     const count = perPeer.get(peer) ?? 0
-    if (draining || connections.size >= limits.connectionsMax || count >= limits.connectionsPerPeerMax) {
-      socket.destroy()
+    if (draining || sockets.size >= limits.connectionsMax || count >= limits.connectionsPerPeerMax) {
+      const refusal = new Refusal(draining ? 'flow.draining' : 'accept.too_many')
+      const id = options.newId()
+      options.onRefused(refusal, { id, way, peer: bareFacts(socket) })
+      socket.end(refusalBytes(refusal, id, { head: false, keepAlive: false, reason: true }), () => socket.destroy())
       return false
     }
+    sockets.add(socket)
     perPeer.set(peer, count + 1)
     socket.once('close', () => {
+      sockets.delete(socket)
       const left = (perPeer.get(peer) ?? 1) - 1
       if (left > 0) perPeer.set(peer, left)
       else perPeer.delete(peer)
     })
-    socket.on('error', () => socket.destroy())
-    socket.setNoDelay(true)
     return true
   }
 
   /** Evidence is gathered once a connection, while its first head is being read. */
-  function evidenceOf(socket: Socket): (presented: Presented) => Promise<Evidence> {
-    const gathered = options.gather(socket)
+  function callerOf(socket: Socket): Caller {
+    let known = bareFacts(socket)
+    const gathered = options.gather(socket).then((facts) => {
+      known = facts.peer
+      return facts
+    })
     gathered.catch(() => {})
-    return async (presented) => {
-      const { peer, unchanged } = await gathered
-      const { pointer, token } = presented
-      if (token !== null && !peer.loopback && !peer.secure && peer.transport !== 'unix') throw new Refusal('identify.transport')
-      if (token === null && pointer === null && options.tokenRequired(peer)) throw new Refusal('identify.credentials_required')
-      return { peer, pointer, token, unchanged }
+    return {
+      socket,
+      peer: () => known,
+      async evidence({ pointer, token }) {
+        const { peer, unchanged } = await gathered
+        if (token !== null && !peer.loopback && !peer.secure && peer.transport !== 'unix') throw new Refusal('identify.transport')
+        return { peer, pointer, token, unchanged }
+      },
     }
   }
 
   /** What every kind of connection shares. */
-  function ownerFor(way: Way, socket: Socket, peer: () => PeerFacts | null): Omit<ConnectionOwner, 'aim'> {
+  function ownerFor(way: Way, caller: Caller, authority?: Authority): Omit<ConnectionOwner, 'aim'> {
     return {
+      limits,
       call: options.onCall,
-      refused: (refusal, head) =>
-        options.onRefused(refusal, {
-          way,
-          peer: peer(),
-          ...(head === null
-            ? {}
-            : { method: head.method, host: head.host, path: head.kind === 'origin' ? (head.target.split('?')[0] as string) : '' }),
-        }),
+      refused: (refusal, head, id) => options.onRefused(refusal, { id, way, peer: caller.peer(), ...namesOf(head), ...authority }),
+      defect: (error) => options.log.error('defect of a flow', { error: error instanceof Error ? (error.stack ?? '') : String(error) }),
       closed: (connection) => connections.delete(connection),
       newId: options.newId,
       now: () => options.clock.now(),
       monotonic: () => options.clock.monotonic(),
-      draining: () => draining || socket.destroyed,
+      draining: () => draining,
     }
   }
+
+  const open = (socket: Socket, owner: ConnectionOwner): void => {
+    connections.add(new Connection(socket, owner))
+  }
+
+  const challenged = async (caller: Caller, said: Presented): Promise<ConnectionMemory> => {
+    const evidence = await caller.evidence(said)
+    // The one exception to 403: only proxy credentials could identify this caller, so it is asked for them.
+    if (said.token === null && said.pointer === null && options.tokenRequired(evidence.peer))
+      throw new Refusal('identify.credentials_required')
+    return { evidence, identity: null }
+  }
+
+  const connect = createConnect({ ...options, limits, challenged, ownerFor, open, draining: () => draining })
 
   function proxyConnection(socket: Socket): void {
-    if (!admit(socket)) return
-    const evidence = evidenceOf(socket)
-    let memory: ConnectionMemory | null = null
-    const known = (): PeerFacts | null => memory?.evidence.peer ?? null
-    const owner: ConnectionOwner = {
-      ...ownerFor('absolute', socket, known),
-      async aim(head) {
+    if (!admit(socket, 'absolute')) return
+    const caller = callerOf(socket)
+    // Whoever presents something else on the same connection (a proxy before us pools its clients) is somebody else.
+    let remembered: { readonly said: Presented; readonly memory: ConnectionMemory } | null = null
+    open(socket, {
+      ...ownerFor('absolute', caller),
+      aim(head) {
         const aimed = aimAbsolute(head, options.lookup)
-        // Identity belongs to the connection; a pointer or token that changes on it begins another.
-        memory ??= { evidence: await evidence(presented(head)), identity: null }
-        return { ...aimed, memory }
+        const said = presented(head)
+        if (remembered !== null && samePresented(remembered.said, said)) {
+          said.token?.wipe()
+          return { ...aimed, memory: remembered.memory }
+        }
+        return challenged(caller, said).then((memory) => {
+          remembered = { said, memory }
+          return { ...aimed, memory }
+        })
       },
-      connect: (head, taken, rest) => void connect(head, taken, rest, evidence),
-    }
-    connections.add(new Connection(socket, owner, null))
-  }
-
-  async function connect(
-    head: RequestMessage,
-    socket: Socket,
-    rest: Buffer,
-    evidence: (presented: Presented) => Promise<Evidence>,
-  ): Promise<void> {
-    let authority: Authority | null = null
-    try {
-      authority = parseAuthority(head.target, null)
-      const host = parseAuthority(head.host, 443)
-      if (host.host !== authority.host || host.port !== authority.port) throw new Refusal('accept.disagree', 'CONNECT and its Host')
-      const memory: ConnectionMemory = { evidence: await evidence(presented(head)), identity: null }
-      const service = options.lookup.find('https', authority.host, authority.port)
-      if (service === null) return tunnel(authority, memory, socket, rest)
-      socket.write('HTTP/1.1 200 Connection Established\r\n\r\n')
-      intercept(authority, memory, socket, rest)
-    } catch (error) {
-      const refusal = error instanceof Refusal ? error : new Refusal('flow.defect', String(error), error)
-      options.onRefused(refusal, { way: 'connect', peer: null, method: 'CONNECT', ...(authority === null ? {} : authority) })
-      refuseConnect(socket, refusal, options.newId())
-    }
-  }
-
-  function intercept(authority: Authority, memory: ConnectionMemory, socket: Socket, rest: Buffer): void {
-    if (rest.length > 0) socket.unshift(rest)
-    const secure = new tls.TLSSocket(socket, {
-      isServer: true,
-      secureContext: options.leaves.contextFor(authority.host),
-      ALPNProtocols: ['http/1.1'],
-      SNICallback: (name, done) => {
-        if (name.toLowerCase() === authority.host) return done(null, options.leaves.contextFor(authority.host))
-        options.onRefused(new Refusal('accept.disagree', 'CONNECT and SNI'), { way: 'connect', peer: memory.evidence.peer, ...authority })
-        done(new Error('unrecognized name'))
-      },
+      connect: (head, _socket, rest) => void connect(head, caller, rest),
     })
-    const late = setTimeout(() => socket.destroy(), limits.handshakeMs)
-    late.unref()
-    secure.once('error', () => socket.destroy())
-    secure.once('secure', () => {
-      clearTimeout(late)
-      const owner: ConnectionOwner = {
-        ...ownerFor('connect', socket, () => memory.evidence.peer),
-        aim: (head) => ({ ...aimIntercepted(head, authority, options.lookup), memory }),
-      }
-      connections.add(new Connection(secure, owner, null))
-    })
-  }
-
-  function tunnel(authority: Authority, memory: ConnectionMemory, socket: Socket, rest: Buffer): void {
-    const call = createTunnel({ id: options.newId(), authority, memory, socket, rest, clock: options.clock, refuse: refuseConnect })
-    void options.onTunnel(call)
   }
 
   function baseUrlConnection(socket: Socket): void {
-    if (!admit(socket)) return
-    const evidence = evidenceOf(socket)
-    const memories = new Map<string | null, ConnectionMemory>()
-    const owner: ConnectionOwner = {
-      ...ownerFor('base-url', socket, () => memories.values().next().value?.evidence.peer ?? null),
-      async aim(head) {
+    if (!admit(socket, 'base-url')) return
+    const caller = callerOf(socket)
+    // A pointer selects another run; the last one used is remembered, and a change proves itself anew.
+    let remembered: ConnectionMemory | null = null
+    open(socket, {
+      ...ownerFor('base-url', caller),
+      aim(head) {
         const { pointer, ...aimed } = aimBaseUrl(head, baseUrlNames, options.lookup)
-        let memory = memories.get(pointer)
-        if (memory === undefined) {
-          if (memories.size > 8) throw new Refusal('identify.not_in_run', 'too many pointers on one connection')
-          memory = { evidence: await evidence({ ...presented(head), pointer: pointer ?? presented(head).pointer }), identity: null }
-          memories.set(pointer, memory)
-        }
-        return { ...aimed, memory }
+        if (remembered !== null && remembered.evidence.pointer === pointer) return { ...aimed, memory: remembered }
+        // No challenge here: 407 is a proxy's word, and this door is an origin.
+        return caller.evidence({ ...nothingPresented, pointer }).then((evidence) => {
+          const memory: ConnectionMemory = { evidence, identity: null }
+          remembered = memory
+          return { ...aimed, memory }
+        })
       },
-    }
-    connections.add(new Connection(socket, owner, null))
+    })
   }
 
-  const listen = (address: Authority, take: (socket: Socket) => void): Promise<Authority> =>
+  function serve(take: (socket: Socket) => void): Server {
+    const server = createServer({ noDelay: true, allowHalfOpen: false }, take)
+    server.on('error', (error) => options.log.error('a listener failed', { code: (error as NodeJS.ErrnoException).code ?? '' }))
+    servers.push(server)
+    return server
+  }
+
+  const listening = (server: Server, listen: () => void): Promise<void> =>
     new Promise((resolve, reject) => {
-      const server = createServer({ noDelay: true, allowHalfOpen: false }, take)
-      servers.push(server)
       server.once('error', reject)
-      server.listen(address.port, address.host, () => {
-        const { port } = server.address() as { port: number }
-        ports.push(port)
-        resolve({ host: address.host, port })
+      server.once('listening', () => {
+        server.off('error', reject)
+        resolve()
       })
+      listen()
     })
 
+  async function listen(address: Authority, take: (socket: Socket) => void): Promise<Authority> {
+    const server = serve(take)
+    await listening(server, () => server.listen(address.port, address.host))
+    const { port } = server.address() as { port: number }
+    ports.push(port)
+    return { host: address.host, port }
+  }
+
+  // The one timer: every connection is looked at once in a while, none has a timer of its own per request.
+  const sweepMs = Math.max(10, Math.min(1_000, limits.headMs / 4))
   const sweep = setInterval(() => {
     const now = options.clock.monotonic()
     for (const connection of connections) connection.checkTime(now)
@@ -232,46 +226,67 @@ export function createAccept(options: AcceptOptions): Accept {
     async start() {
       const proxy = await listen(options.proxy, proxyConnection)
       const baseUrl = await listen(options.baseUrl, baseUrlConnection)
-      const loopback = ['127.0.0.1', '::1', 'localhost'].includes(baseUrl.host)
-      baseUrlNames = new Set(
-        [baseUrl.host, ...(loopback ? ['127.0.0.1', '::1', 'localhost'] : [])].map((host) => `${host}:${baseUrl.port}`),
-      )
+      baseUrlNames = namesOfListener(baseUrl)
       return { proxy, baseUrl }
+    },
+    async listenUnix(path) {
+      const server = serve(proxyConnection)
+      await listening(server, () => server.listen(path))
+      return () => void server.close()
     },
     async stop() {
       draining = true
-      clearInterval(sweep)
       for (const server of servers) server.close()
-      const until = options.clock.monotonic() + limits.drainMs
       for (const connection of [...connections]) if (connection.idle) connection.close()
-      while (connections.size > 0 && options.clock.monotonic() < until) await new Promise((resolve) => setTimeout(resolve, 20))
+      for (const socket of sockets) socket.once('close', () => sockets.size === 0 && drained())
+      let drained = (): void => {}
+      let late: NodeJS.Timeout | undefined
+      if (sockets.size > 0) {
+        await new Promise<void>((resolve) => {
+          drained = resolve
+          late = setTimeout(resolve, limits.drainMs)
+        })
+      }
+      clearTimeout(late)
+      clearInterval(sweep)
       for (const connection of [...connections]) connection.close()
+      for (const socket of [...sockets]) socket.destroy()
+    },
+    stats() {
+      let calls = 0
+      for (const connection of connections) if (connection.busy) calls++
+      return { connections: sockets.size, calls }
     },
     get connections() {
-      return connections.size
+      return sockets.size
     },
     ports,
   }
 }
 
-/** A refused CONNECT ends the connection (RFC 9931); clients hide its body, so the code stands in the reason phrase too. */
-function refuseConnect(socket: Socket, refusal: Refusal, id: string): void {
-  const fields: [string, string][] = [['Content-Type', 'application/problem+json']]
-  if (refusal.code === 'identify.credentials_required') fields.push(['Proxy-Authenticate', 'Basic realm="ostiary"'])
-  socket.end(plainResponse(refusal.status, `Refused ostiary:${refusal.code}`, fields, problemDocument(refusal, id), false))
-  socket.resume()
-  setTimeout(() => socket.destroy(), 1_000).unref()
+/** A listener on loopback answers to every name of loopback, any other to its own only (against DNS rebinding). */
+function namesOfListener({ host, port }: Authority): ReadonlySet<string> {
+  const loopback = ['127.0.0.1', '::1', 'localhost']
+  return new Set([host, ...(loopback.includes(host) ? loopback : [])].map((name) => `${name}:${port}`))
 }
 
-/** Proxy-Authorization: Bearer TOKEN, or Basic POINTER:TOKEN where either may be missing. Never an identity by itself. */
-function presented(head: RequestMessage): Presented {
-  const value = head.get('proxy-authorization')
-  if (value === undefined) return nothingPresented
-  const [scheme = '', credentials = ''] = value.split(/ +/, 2)
-  if (scheme.toLowerCase() === 'bearer') return { pointer: null, token: new Secret(credentials) }
-  if (scheme.toLowerCase() !== 'basic') return nothingPresented
-  const text = Buffer.from(credentials, 'base64').toString('latin1')
-  const colon = text.indexOf(':')
-  const [user, password] = colon < 0 ? [text, ''] : [text.slice(0, colon), text.slice(colon + 1)]
-  return { pointer: user.startsWith('run-') ? user : null, token: password.split('.').length === 3 ? new Secret(password) : null }
+/** What a head says of its aim, for the record of a refusal; the query is never recorded. */
+function namesOf(head: RequestMessage | null): { method?: string; host?: string; path?: string } {
+  if (head === null) return {}
+  const { method, host, kind, target } = head
+  return kind === 'origin' ? { method, host, path: target.split('?', 1)[0] as string } : { method, host }
+}
+
+function bareFacts(socket: Socket): PeerFacts {
+  const address = socket.remoteAddress ?? 'unix'
+  return {
+    transport: address === 'unix' ? 'unix' : 'tcp',
+    address,
+    port: socket.remotePort ?? 0,
+    loopback: address.startsWith('127.') || address === '::1' || address.startsWith('::ffff:127.'),
+    secure: false,
+    uid: null,
+    process: null,
+    why: 'not looked at',
+  }
 }

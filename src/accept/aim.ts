@@ -9,6 +9,12 @@ export interface Lookup {
   find(scheme: 'https' | 'http', host: string, port: number): Service | null
   byName(name: string): Service | null
   action(service: Service, method: string, path: string): string
+  /** Does any service name this host, at whatever port or scheme? Without it only the usual ports are looked at. */
+  manages?(host: string): boolean
+}
+
+export function managed(lookup: Lookup, host: string): boolean {
+  return lookup.manages?.(host) ?? (lookup.find('https', host, 443) !== null || lookup.find('http', host, 80) !== null)
 }
 
 export interface Aim {

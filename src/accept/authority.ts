@@ -1,4 +1,5 @@
 // TLS contexts for intercepted hosts: a leaf for exactly the host, at most a day old, made when first asked for.
+import { constants } from 'node:crypto'
 import tls from 'node:tls'
 import { LRUCache } from 'lru-cache'
 import { type Authority as Ca, issueLeaf } from '../crypto/x509.ts'
@@ -17,7 +18,13 @@ export function createLeaves(ca: Ca, clock: Clock): Leaves {
       const kept = contexts.get(host)
       if (kept !== undefined && kept.until > now) return kept.context
       const { certPem, keyPem } = issueLeaf(ca, [host], now, limits.leafValidMs)
-      const context = tls.createSecureContext({ cert: certPem, key: keyPem, minVersion: 'TLSv1.2' })
+      // No tickets: every handshake is a full one, so that its SNI is always looked at.
+      const context = tls.createSecureContext({
+        cert: certPem,
+        key: keyPem,
+        minVersion: 'TLSv1.2',
+        secureOptions: constants.SSL_OP_NO_TICKET,
+      })
       // Made anew at half its life, so that a connection of any length never meets an expired one at its start.
       contexts.set(host, { context, until: now + limits.leafValidMs / 2 })
       return context

@@ -50,6 +50,7 @@ function readHello(hello: Buffer): Hello {
   if (end !== hello.length) throw notTls('extensions of the wrong length')
   at += 2
   let serverName: string | null = null
+  // encrypted_client_hello, and its draft as encrypted_server_name.
   let encrypted = false
   while (at < end) {
     need(at + 4)
@@ -61,7 +62,7 @@ function readHello(hello: Buffer): Hello {
       if (serverName !== null) throw notTls('two server names')
       serverName = readServerName(hello.subarray(at, at + length))
     }
-    if (type === 0xfe0d) encrypted = true
+    if (type === 0xfe0d || type === 0xffce) encrypted = true
     at += length
   }
   return { serverName, encrypted }

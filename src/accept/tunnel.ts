@@ -1,8 +1,9 @@
-// A permitted connection that Ostiary cannot read: relayed only once its TLS hello asks for the CONNECT host, without ECH.
+// A permitted connection that Ostiary cannot read: relayed only once its TLS hello asks for the CONNECT host, without ECH
+// (invariant 14). Nothing is dialled before.
 import type { Socket } from 'node:net'
 import type { ConnectionMemory, TunnelCall } from '../model/call.ts'
 import type { Clock } from '../model/clock.ts'
-import { limits } from '../model/limits.ts'
+import type { Limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Target } from '../model/target.ts'
 import type { Authority } from './canonical.ts'
@@ -16,11 +17,14 @@ export interface TunnelOptions {
   /** What came behind the CONNECT head. */
   readonly rest: Buffer
   readonly clock: Clock
+  readonly limits: Limits
   readonly refuse: (socket: Socket, refusal: Refusal, id: string) => void
 }
 
+const left = (): Refusal => new Refusal('forward.reset', 'the agent left')
+
 export function createTunnel(options: TunnelOptions): TunnelCall {
-  const { socket, authority, id } = options
+  const { socket, authority, id, limits } = options
   const target: Target = {
     scheme: 'https',
     host: authority.host,
@@ -33,7 +37,7 @@ export function createTunnel(options: TunnelOptions): TunnelCall {
     way: 'tunnel',
   }
   const whenGone: (() => void)[] = []
-  let gone = false
+  let gone = socket.destroyed
   let established = false
   socket.once('close', () => {
     gone = true
@@ -56,10 +60,16 @@ export function createTunnel(options: TunnelOptions): TunnelCall {
       }
     },
     async relay(dial) {
+      if (gone) throw left()
       established = true
       socket.write('HTTP/1.1 200 Connection Established\r\n\r\n')
-      const hello = await firstHello(socket, options.rest, authority.host)
-      return relayBytes(socket, await dial(), hello)
+      const hello = await firstHello(socket, options.rest, authority.host, limits)
+      const upstream = await dial()
+      if (gone) {
+        upstream.destroy()
+        throw left()
+      }
+      return relayBytes(socket, upstream, hello, limits.tunnelIdleMs)
     },
     refuse(refusal) {
       if (established || gone) socket.destroy()
@@ -69,8 +79,8 @@ export function createTunnel(options: TunnelOptions): TunnelCall {
   }
 }
 
-/** Reads until the hello is complete and asks for `host`. Nothing is dialled before. */
-function firstHello(socket: Socket, rest: Buffer, host: string): Promise<Buffer> {
+/** Reads until the hello is complete and asks for `host`; rejects with Refusal accept.not_tls. */
+function firstHello(socket: Socket, rest: Buffer, host: string, limits: Limits): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     let bytes = rest
     const late = setTimeout(() => fail(new Refusal('accept.not_tls', 'no hello in time')), limits.handshakeMs)
@@ -84,7 +94,7 @@ function firstHello(socket: Socket, rest: Buffer, host: string): Promise<Buffer>
       stop()
       reject(refusal)
     }
-    const closed = (): void => fail(new Refusal('forward.reset', 'the agent left'))
+    const closed = (): void => fail(left())
     const look = (): void => {
       try {
         const hello = readClientHello(bytes)
@@ -111,31 +121,45 @@ function firstHello(socket: Socket, rest: Buffer, host: string): Promise<Buffer>
   })
 }
 
-function relayBytes(agent: Socket, upstream: Socket, first: Buffer): Promise<{ bytesIn: number; bytesOut: number }> {
+/** Resolves when both sides are closed. An end on one side is passed on once what came before it was written. */
+function relayBytes(agent: Socket, upstream: Socket, first: Buffer, idleMs: number): Promise<{ bytesIn: number; bytesOut: number }> {
   return new Promise((resolve) => {
     let bytesIn = first.length
     let bytesOut = 0
-    const end = (): void => {
-      agent.destroy()
-      upstream.destroy()
-      resolve({ bytesIn, bytesOut })
+    let open = 2
+    const closed = (): void => {
+      if (--open === 0) resolve({ bytesIn, bytesOut })
     }
-    for (const socket of [agent, upstream]) {
-      socket.setTimeout(limits.tunnelIdleMs, end)
-      socket.on('error', end)
-      socket.on('close', end)
+    const join = (from: Socket, to: Socket, count: (bytes: number) => void): void => {
+      const over = (): void => {
+        // Closed without an end: a reset, passed on as a cut.
+        if (from.readableEnded) to.end()
+        else to.destroy()
+        closed()
+      }
+      // A socket that closed while the other was dialled has told so already.
+      if (from.destroyed) return over()
+      from.setTimeout(idleMs, () => {
+        from.destroy()
+        to.destroy()
+      })
+      from.on('data', (chunk: Buffer) => {
+        count(chunk.length)
+        if (!to.write(chunk)) from.pause()
+      })
+      to.on('drain', () => from.resume())
+      from.on('error', () => to.destroy())
+      from.once('end', () => to.end())
+      from.once('close', over)
     }
-    agent.on('data', (chunk: Buffer) => {
-      bytesIn += chunk.length
-      if (!upstream.write(chunk)) agent.pause()
+    join(agent, upstream, (bytes) => {
+      bytesIn += bytes
     })
-    upstream.on('data', (chunk: Buffer) => {
-      bytesOut += chunk.length
-      if (!agent.write(chunk)) upstream.pause()
+    join(upstream, agent, (bytes) => {
+      bytesOut += bytes
     })
-    upstream.on('drain', () => agent.resume())
-    agent.on('drain', () => upstream.resume())
     upstream.write(first)
     agent.resume()
+    upstream.resume()
   })
 }

@@ -1,0 +1,22 @@
+// What an agent reads when it is told no: a problem document of constant text, never a CORS header (invariants 4 and 16).
+import { STATUS_CODES } from 'node:http'
+import { plainResponse, problemDocument } from '../http/write-head.ts'
+import type { Refusal } from '../model/refusal.ts'
+
+export interface RefusalForm {
+  /** Answers a HEAD request: no body follows. */
+  readonly head: boolean
+  readonly keepAlive: boolean
+  /** The code stands in the reason phrase too: clients hide the body of a refused CONNECT. */
+  readonly reason: boolean
+}
+
+const nothing = Buffer.alloc(0)
+
+export function refusalBytes(refusal: Refusal, id: string, form: RefusalForm): Buffer {
+  const fields: [string, string][] = [['Content-Type', 'application/problem+json']]
+  // RFC 9110 §11.7.1: a 407 carries a challenge.
+  if (refusal.status === 407) fields.push(['Proxy-Authenticate', 'Basic realm="ostiary"'])
+  const reason = form.reason ? `${STATUS_CODES[refusal.status] ?? 'Refused'} ostiary:${refusal.code}` : ''
+  return plainResponse(refusal.status, reason, fields, form.head ? nothing : problemDocument(refusal, id), form.keepAlive)
+}
