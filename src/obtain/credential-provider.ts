@@ -15,7 +15,9 @@ export interface CredentialProvider {
   obtain(need: Need, signal: AbortSignal): Promise<Obtained>
 }
 
-export interface CredentialKind<Config> extends Kind<Config, CredentialHost, CredentialProvider> {
+export interface CredentialKind<Config> extends Omit<Kind<Config, CredentialHost, CredentialProvider>, 'start'> {
+  /** Pure; the service is the one that the credential is for. */
+  start(config: Config, host: CredentialHost, name: string, service: Service): CredentialProvider
   /** Name of the sealed secret that this configuration uses, or null (federation). */
   secretOf(config: Config): string | null
   /** The purpose its secret must be sealed for. */

@@ -1,0 +1,71 @@
+// What the two vendors' token endpoints share: one bounded POST, no redirect, and an answer that is believed only so far.
+import type { CredentialHost, PlainAnswer } from '../model/kind.ts'
+import { limits } from '../model/limits.ts'
+import { Refusal } from '../model/refusal.ts'
+import { Secret } from '../model/secret.ts'
+
+export interface Exchanged {
+  readonly token: Secret
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number
+}
+
+export async function exchange(
+  host: CredentialHost,
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  body: Readonly<Record<string, unknown>>,
+  signal: AbortSignal,
+): Promise<Exchanged> {
+  const answer = await host
+    .fetch({
+      method: 'POST',
+      url,
+      headers: { 'content-type': 'application/json', ...headers },
+      body: Buffer.from(JSON.stringify(body)),
+      bytesMax: limits.exchangeBytesMax,
+      timeoutMs: limits.exchangeMs,
+      signal,
+    })
+    .catch((error) => {
+      throw new Refusal('obtain.exchange_failed', error instanceof Refusal ? `${error.code} ${error.detail}` : 'no answer', error)
+    })
+  const json = parse(answer)
+  // A 5xx or a redirect says nothing about the statement; a 4xx does.
+  if (answer.status !== 200)
+    throw new Refusal(
+      answer.status >= 400 && answer.status < 500 ? 'obtain.exchange_refused' : 'obtain.exchange_failed',
+      `${new URL(url).host}: ${answer.status} ${errorCode(json)}`,
+    )
+  const { access_token: token, expires_in: seconds, token_type: type } = json
+  if (typeof token !== 'string' || !/^[\x21-\x7e]{16,16384}$/.test(token) || String(type).toLowerCase() !== 'bearer')
+    throw new Refusal('obtain.exchange_failed', 'the answer holds no usable token')
+  if (typeof seconds !== 'number' || !(seconds > 0)) throw new Refusal('obtain.exchange_failed', 'the answer says no lifetime')
+  answer.body.fill(0)
+  return { token: new Secret(token), expiresAt: host.clock.now() + Math.min(seconds * 1000, limits.federatedLeaseMs) }
+}
+
+function parse(answer: PlainAnswer): Record<string, unknown> {
+  try {
+    const json: unknown = JSON.parse(answer.body.toString('utf8'))
+    return typeof json === 'object' && json !== null ? (json as Record<string, unknown>) : {}
+  } catch {
+    return {}
+  }
+}
+
+/** Only the code of RFC 6749 §5.2: a description may echo the assertion. */
+function errorCode(json: Record<string, unknown>): string {
+  const { error } = json
+  return typeof error === 'string' && /^[a-z_]{1,64}$/.test(error) ? error : ''
+}
+
+/** What a statement says about the agent. */
+export function statementOf(need: {
+  readonly spiffeId: string
+  readonly workload: string
+  readonly groups: readonly string[]
+  readonly run: string | null
+}): Readonly<Record<string, string>> {
+  return { sub: need.spiffeId, workload: need.workload, groups: need.groups.join(' '), ...(need.run === null ? {} : { run: need.run }) }
+}

@@ -1,0 +1,91 @@
+// Sealed values: what is stored opens only under the data key and for the purpose that it was sealed for.
+import { associate, fingerprint, newKey, open, seal, sealSecret } from '../crypto/seal.ts'
+import type { Purpose } from '../model/kind.ts'
+import { Secret } from '../model/secret.ts'
+import type { Database } from './sqlite.ts'
+
+export type SealedKind = 'secret' | 'issuer-key' | 'issuer-key-next' | 'ca'
+
+export interface SealedRow {
+  readonly name: string
+  readonly purpose: string
+  readonly fingerprint: string
+  readonly created: number
+  readonly version: number
+}
+
+export interface SealedValues {
+  put(kind: SealedKind, name: string, purpose: string, value: Secret, now: number): Promise<SealedRow>
+  /** null: none of this name; 'purpose': there is one, for something else. */
+  get(kind: SealedKind, name: string, purpose: string): Promise<Secret | 'purpose' | null>
+  list(kind: SealedKind): Promise<readonly SealedRow[]>
+  remove(kind: SealedKind, name: string): Promise<boolean>
+  close(): void
+}
+
+/** The purpose as one text; part of the seal's associated data. */
+export function purposeText(purpose: Purpose): string {
+  const fixed = purpose.dangerouslyFixed ? ['dangerously fixed address'] : []
+  return associate(purpose.service, [...purpose.hosts].sort().join(' '), String(purpose.port), purpose.slot, ...fixed)
+}
+
+export function createSealedValues(database: Database, keyEncryptionKey: Buffer): SealedValues {
+  const dataKey = loadDataKey(database, keyEncryptionKey)
+  const associated = (kind: SealedKind, name: string, purpose: string): string => associate(kind, name, purpose)
+  const one = database.prepare('SELECT purpose, sealed FROM sealed WHERE kind = ? AND name = ?')
+  const row = database.prepare('SELECT name, purpose, fingerprint, created, version FROM sealed WHERE kind = ? AND name = ?')
+  const all = database.prepare('SELECT name, purpose, fingerprint, created, version FROM sealed WHERE kind = ? ORDER BY name')
+  const upsert =
+    database.prepare(`INSERT INTO sealed (name, kind, purpose, sealed, fingerprint, created, version) VALUES (?, ?, ?, ?, ?, ?, 1)
+    ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, purpose = excluded.purpose, sealed = excluded.sealed,
+    fingerprint = excluded.fingerprint, created = excluded.created, version = version + 1`)
+  const drop = database.prepare('DELETE FROM sealed WHERE kind = ? AND name = ?')
+  // Names are unique over kinds in the table; a kind that is not a secret stands before its name.
+  const key = (kind: SealedKind, name: string): string => (kind === 'secret' ? name : `${kind}/${name}`)
+  const plainRow = (found: unknown, name: string): SealedRow => ({ ...(found as SealedRow), name })
+  return {
+    async put(kind, name, purpose, value, now) {
+      upsert.run(
+        key(kind, name),
+        kind,
+        purpose,
+        sealSecret(dataKey, value, associated(kind, name, purpose)),
+        fingerprint(dataKey, value),
+        now,
+      )
+      return plainRow(row.get(kind, key(kind, name)), name)
+    },
+    async get(kind, name, purpose) {
+      const found = one.get(kind, key(kind, name)) as { purpose: string; sealed: Uint8Array } | undefined
+      if (found === undefined) return null
+      if (found.purpose !== purpose) return 'purpose'
+      const plain = open(dataKey, Buffer.from(found.sealed), associated(kind, name, purpose))
+      const secret = new Secret(plain)
+      plain.fill(0)
+      return secret
+    },
+    async list(kind) {
+      return all
+        .all(kind)
+        .map((found) => plainRow(found, kind === 'secret' ? String(found['name']) : String(found['name']).slice(kind.length + 1)))
+    },
+    async remove(kind, name) {
+      return Number(drop.run(kind, key(kind, name)).changes) > 0
+    },
+    close: () => dataKey.fill(0),
+  }
+}
+
+function loadDataKey(database: Database, keyEncryptionKey: Buffer): Buffer {
+  const found = database.prepare("SELECT value FROM meta WHERE name = 'data-key'").get() as { value: Uint8Array } | undefined
+  if (found !== undefined) {
+    try {
+      return open(keyEncryptionKey, Buffer.from(found.value), 'data-key')
+    } catch {
+      throw new Error('the key file does not open this store: both belong together, restore them from one backup')
+    }
+  }
+  const key = newKey()
+  database.prepare("INSERT INTO meta (name, value) VALUES ('data-key', ?)").run(seal(keyEncryptionKey, key, 'data-key'))
+  return key
+}
