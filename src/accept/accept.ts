@@ -1,6 +1,6 @@
 // The doors for agents: an explicit proxy (CONNECT with TLS interception, absolute form) and a base-URL reverse proxy. Every
 // way in ends in the same Call with one Target; what is not understood is refused here and recorded.
-import { createServer, type Server, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { RequestMessage } from '../http/read-head.ts'
 import type { Call, ConnectionMemory, TunnelCall } from '../model/call.ts'
 import type { Clock } from '../model/clock.ts'
@@ -14,6 +14,7 @@ import type { Leaves } from './authority.ts'
 import type { Authority } from './canonical.ts'
 import { createConnect } from './connect.ts'
 import { Connection, type ConnectionOwner } from './connection.ts'
+import { createListeners, type Listeners } from './listeners.ts'
 import { nothingPresented, type Presented, presented, samePresented } from './presented.ts'
 import { refusalBytes } from './refuse.ts'
 
@@ -65,77 +66,109 @@ export interface Caller {
   readonly evidence: (presented: Presented) => Promise<Evidence>
 }
 
+/** What the doors share. */
+interface House {
+  readonly options: AcceptOptions
+  readonly limits: Limits
+  readonly listeners: Listeners
+  readonly connections: Set<Connection>
+  draining: boolean
+  baseUrlNames: ReadonlySet<string>
+}
+
+const closeMs = 1_000
+
 export function createAccept(options: AcceptOptions): Accept {
   const limits = options.limits ?? limitsInForce
-  const sockets = new Set<Socket>()
-  const connections = new Set<Connection>()
-  const perPeer = new Map<string, number>()
-  const servers: Server[] = []
-  const ports: number[] = []
-  let draining = false
-  let baseUrlNames: ReadonlySet<string> = new Set()
+  const listeners = createListeners(limits, options.log)
+  const house: House = { options, limits, listeners, connections: new Set(), draining: false, baseUrlNames: new Set() }
+  const { connections } = house
+  const toProxy = proxyDoor(house)
+  const toBaseUrl = baseUrlDoor(house)
 
-  /** Counts the socket, or says that there are too many. */
-  function admit(socket: Socket, way: Way): boolean {
-    socket.on('error', () => socket.destroy())
-    const peer = socket.remoteAddress ?? ''
-    const count = perPeer.get(peer) ?? 0
-    if (draining || sockets.size >= limits.connectionsMax || count >= limits.connectionsPerPeerMax) {
-      const refusal = new Refusal(draining ? 'flow.draining' : 'accept.too_many')
-      const id = options.newId()
-      options.onRefused(refusal, { id, way, peer: bareFacts(socket) })
-      socket.end(refusalBytes(refusal, id, { head: false, keepAlive: false, reason: true }), () => socket.destroy())
-      return false
-    }
-    sockets.add(socket)
-    perPeer.set(peer, count + 1)
-    socket.once('close', () => {
-      sockets.delete(socket)
-      const left = (perPeer.get(peer) ?? 1) - 1
-      if (left > 0) perPeer.set(peer, left)
-      else perPeer.delete(peer)
-    })
-    return true
+  // The one timer: every connection is looked at once in a while, none has a timer of its own per request.
+  const sweepMs = Math.max(10, Math.min(1_000, limits.headMs / 4))
+  const sweep = setInterval(() => {
+    const now = options.clock.monotonic()
+    for (const connection of connections) connection.checkTime(now)
+  }, sweepMs)
+  sweep.unref()
+
+  return {
+    async start() {
+      const proxy = await listeners.listen(options.proxy, toProxy)
+      const baseUrl = await listeners.listen(options.baseUrl, toBaseUrl)
+      house.baseUrlNames = namesOfListener(baseUrl)
+      return { proxy, baseUrl }
+    },
+    listenUnix: (path) => listeners.listenUnix(path, toProxy),
+    async stop() {
+      house.draining = true
+      listeners.close()
+      for (const connection of [...connections]) if (connection.idle) connection.close()
+      await listeners.emptied(limits.drainMs)
+      clearInterval(sweep)
+      for (const connection of [...connections]) connection.close()
+      for (const socket of [...listeners.sockets]) socket.destroy()
+      await listeners.emptied(closeMs)
+    },
+    stats() {
+      let calls = 0
+      for (const connection of connections) if (connection.busy) calls++
+      return { connections: listeners.sockets.size, calls }
+    },
+    get connections() {
+      return listeners.sockets.size
+    },
+    ports: listeners.ports,
   }
+}
 
-  /** Evidence is gathered once a connection, while its first head is being read. */
-  function callerOf(socket: Socket): Caller {
-    let known = bareFacts(socket)
-    const gathered = options.gather(socket).then((facts) => {
-      known = facts.peer
-      return facts
-    })
-    gathered.catch(() => {})
-    return {
-      socket,
-      peer: () => known,
-      async evidence({ pointer, token }) {
-        const { peer, unchanged } = await gathered
-        if (token !== null && !peer.loopback && !peer.secure && peer.transport !== 'unix') throw new Refusal('identify.transport')
-        return { peer, pointer, token, unchanged }
-      },
-    }
+/** null where there is no room for another connection. */
+function callerOf({ options, listeners, draining }: House, socket: Socket, way: Way): Caller | null {
+  let known = bareFacts(socket)
+  if (draining || !listeners.admit(socket)) {
+    const refusal = new Refusal(draining ? 'flow.draining' : 'accept.too_many')
+    const id = options.newId()
+    options.onRefused(refusal, { id, way, peer: known })
+    socket.end(refusalBytes(refusal, id, { head: false, keepAlive: false, reason: true }), () => socket.destroy())
+    return null
   }
-
-  /** What every kind of connection shares. */
-  function ownerFor(way: Way, caller: Caller, authority?: Authority): Omit<ConnectionOwner, 'aim'> {
-    return {
-      limits,
-      call: options.onCall,
-      refused: (refusal, head, id) => options.onRefused(refusal, { id, way, peer: caller.peer(), ...namesOf(head), ...authority }),
-      defect: (error) => options.log.error('defect of a flow', { error: error instanceof Error ? (error.stack ?? '') : String(error) }),
-      closed: (connection) => connections.delete(connection),
-      newId: options.newId,
-      now: () => options.clock.now(),
-      monotonic: () => options.clock.monotonic(),
-      draining: () => draining,
-    }
+  // Evidence is gathered once a connection, while its first head is being read.
+  const gathered = options.gather(socket).then((facts) => {
+    known = facts.peer
+    return facts
+  })
+  gathered.catch(() => {})
+  return {
+    socket,
+    peer: () => known,
+    async evidence({ pointer, token }) {
+      const { peer, unchanged } = await gathered
+      if (token !== null && !peer.loopback && !peer.secure && peer.transport !== 'unix') throw new Refusal('identify.transport')
+      return { peer, pointer, token, unchanged }
+    },
   }
+}
 
-  const open = (socket: Socket, owner: ConnectionOwner): void => {
-    connections.add(new Connection(socket, owner))
+/** What every kind of connection shares. */
+function ownerFor(house: House, way: Way, caller: Caller, authority?: Authority): Omit<ConnectionOwner, 'aim'> {
+  const { options, limits, connections } = house
+  return {
+    limits,
+    call: options.onCall,
+    refused: (refusal, head, id) => options.onRefused(refusal, { id, way, peer: caller.peer(), ...namesOf(head), ...authority }),
+    defect: (error) => options.log.error('defect of a flow', { error: error instanceof Error ? (error.stack ?? '') : String(error) }),
+    closed: (connection) => connections.delete(connection),
+    newId: options.newId,
+    now: () => options.clock.now(),
+    monotonic: () => options.clock.monotonic(),
+    draining: () => house.draining,
   }
+}
 
+function proxyDoor(house: House): (socket: Socket) => void {
+  const { options, limits, connections } = house
   const challenged = async (caller: Caller, said: Presented): Promise<ConnectionMemory> => {
     const evidence = await caller.evidence(said)
     // The one exception to 403: only proxy credentials could identify this caller, so it is asked for them.
@@ -143,16 +176,21 @@ export function createAccept(options: AcceptOptions): Accept {
       throw new Refusal('identify.credentials_required')
     return { evidence, identity: null }
   }
-
-  const connect = createConnect({ ...options, limits, challenged, ownerFor, open, draining: () => draining })
-
-  function proxyConnection(socket: Socket): void {
-    if (!admit(socket, 'absolute')) return
-    const caller = callerOf(socket)
+  const connect = createConnect({
+    ...options,
+    limits,
+    challenged,
+    ownerFor: (way, caller, authority) => ownerFor(house, way, caller, authority),
+    open: (socket, owner) => void connections.add(new Connection(socket, owner)),
+    draining: () => house.draining,
+  })
+  return (socket) => {
+    const caller = callerOf(house, socket, 'absolute')
+    if (caller === null) return
     // Whoever presents something else on the same connection (a proxy before us pools its clients) is somebody else.
     let remembered: { readonly said: Presented; readonly memory: ConnectionMemory } | null = null
-    open(socket, {
-      ...ownerFor('absolute', caller),
+    const owner: ConnectionOwner = {
+      ...ownerFor(house, 'absolute', caller),
       aim(head) {
         const aimed = aimAbsolute(head, options.lookup)
         const said = presented(head)
@@ -166,18 +204,21 @@ export function createAccept(options: AcceptOptions): Accept {
         })
       },
       connect: (head, _socket, rest) => void connect(head, caller, rest),
-    })
+    }
+    connections.add(new Connection(socket, owner))
   }
+}
 
-  function baseUrlConnection(socket: Socket): void {
-    if (!admit(socket, 'base-url')) return
-    const caller = callerOf(socket)
+function baseUrlDoor(house: House): (socket: Socket) => void {
+  return (socket) => {
+    const caller = callerOf(house, socket, 'base-url')
+    if (caller === null) return
     // A pointer selects another run; the last one used is remembered, and a change proves itself anew.
     let remembered: ConnectionMemory | null = null
-    open(socket, {
-      ...ownerFor('base-url', caller),
+    const owner: ConnectionOwner = {
+      ...ownerFor(house, 'base-url', caller),
       aim(head) {
-        const { pointer, ...aimed } = aimBaseUrl(head, baseUrlNames, options.lookup)
+        const { pointer, ...aimed } = aimBaseUrl(head, house.baseUrlNames, house.options.lookup)
         if (remembered !== null && remembered.evidence.pointer === pointer) return { ...aimed, memory: remembered }
         // No challenge here: 407 is a proxy's word, and this door is an origin.
         return caller.evidence({ ...nothingPresented, pointer }).then((evidence) => {
@@ -186,81 +227,8 @@ export function createAccept(options: AcceptOptions): Accept {
           return { ...aimed, memory }
         })
       },
-    })
-  }
-
-  function serve(take: (socket: Socket) => void): Server {
-    const server = createServer({ noDelay: true, allowHalfOpen: false }, take)
-    server.on('error', (error) => options.log.error('a listener failed', { code: (error as NodeJS.ErrnoException).code ?? '' }))
-    servers.push(server)
-    return server
-  }
-
-  const listening = (server: Server, listen: () => void): Promise<void> =>
-    new Promise((resolve, reject) => {
-      server.once('error', reject)
-      server.once('listening', () => {
-        server.off('error', reject)
-        resolve()
-      })
-      listen()
-    })
-
-  async function listen(address: Authority, take: (socket: Socket) => void): Promise<Authority> {
-    const server = serve(take)
-    await listening(server, () => server.listen(address.port, address.host))
-    const { port } = server.address() as { port: number }
-    ports.push(port)
-    return { host: address.host, port }
-  }
-
-  // The one timer: every connection is looked at once in a while, none has a timer of its own per request.
-  const sweepMs = Math.max(10, Math.min(1_000, limits.headMs / 4))
-  const sweep = setInterval(() => {
-    const now = options.clock.monotonic()
-    for (const connection of connections) connection.checkTime(now)
-  }, sweepMs)
-  sweep.unref()
-
-  return {
-    async start() {
-      const proxy = await listen(options.proxy, proxyConnection)
-      const baseUrl = await listen(options.baseUrl, baseUrlConnection)
-      baseUrlNames = namesOfListener(baseUrl)
-      return { proxy, baseUrl }
-    },
-    async listenUnix(path) {
-      const server = serve(proxyConnection)
-      await listening(server, () => server.listen(path))
-      return () => void server.close()
-    },
-    async stop() {
-      draining = true
-      for (const server of servers) server.close()
-      for (const connection of [...connections]) if (connection.idle) connection.close()
-      for (const socket of sockets) socket.once('close', () => sockets.size === 0 && drained())
-      let drained = (): void => {}
-      let late: NodeJS.Timeout | undefined
-      if (sockets.size > 0) {
-        await new Promise<void>((resolve) => {
-          drained = resolve
-          late = setTimeout(resolve, limits.drainMs)
-        })
-      }
-      clearTimeout(late)
-      clearInterval(sweep)
-      for (const connection of [...connections]) connection.close()
-      for (const socket of [...sockets]) socket.destroy()
-    },
-    stats() {
-      let calls = 0
-      for (const connection of connections) if (connection.busy) calls++
-      return { connections: sockets.size, calls }
-    },
-    get connections() {
-      return sockets.size
-    },
-    ports,
+    }
+    house.connections.add(new Connection(socket, owner))
   }
 }
 

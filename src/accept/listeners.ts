@@ -1,0 +1,93 @@
+// Listening sockets, and the count of what they let in. It knows neither HTTP nor TLS.
+import { createServer, type Server, type Socket } from 'node:net'
+import type { Log } from '../model/kind.ts'
+import type { Limits } from '../model/limits.ts'
+import type { Authority } from './canonical.ts'
+
+export interface Listeners {
+  readonly sockets: ReadonlySet<Socket>
+  readonly ports: readonly number[]
+  listen(address: Authority, take: (socket: Socket) => void): Promise<Authority>
+  listenUnix(path: string, take: (socket: Socket) => void): Promise<() => void>
+  /** Counts the socket until it closes; false where there are too many already. */
+  admit(socket: Socket): boolean
+  close(): void
+  /** Resolves when every admitted socket is closed, at the latest after `waitMs`. */
+  emptied(waitMs: number): Promise<void>
+}
+
+export function createListeners(limits: Limits, log: Log): Listeners {
+  const sockets = new Set<Socket>()
+  const perPeer = new Map<string, number>()
+  const servers: Server[] = []
+  const ports: number[] = []
+  let whenEmpty = (): void => {}
+
+  function left(socket: Socket, peer: string): void {
+    sockets.delete(socket)
+    const count = (perPeer.get(peer) ?? 1) - 1
+    if (count > 0) perPeer.set(peer, count)
+    else perPeer.delete(peer)
+    if (sockets.size === 0) whenEmpty()
+  }
+
+  async function serve(take: (socket: Socket) => void, listen: (server: Server) => void): Promise<Server> {
+    const server = createServer({ noDelay: true, allowHalfOpen: false }, (socket) => {
+      // Without a listener an error of a raw socket would end the process.
+      socket.on('error', () => socket.destroy())
+      take(socket)
+    })
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.once('listening', () => {
+        server.off('error', reject)
+        resolve()
+      })
+      listen(server)
+    })
+    // EMFILE and its like: the listener stays.
+    server.on('error', (error) => log.error('a listener failed', { code: (error as NodeJS.ErrnoException).code ?? '' }))
+    servers.push(server)
+    return server
+  }
+
+  return {
+    sockets,
+    ports,
+    async listen({ host, port }, take) {
+      const server = await serve(take, (one) => one.listen(port, host))
+      const bound = (server.address() as { port: number }).port
+      ports.push(bound)
+      return { host, port: bound }
+    },
+    async listenUnix(path, take) {
+      const server = await serve(take, (one) => one.listen(path))
+      return () => {
+        server.close()
+        servers.splice(servers.indexOf(server), 1)
+      }
+    },
+    admit(socket) {
+      const peer = socket.remoteAddress ?? ''
+      const count = perPeer.get(peer) ?? 0
+      if (sockets.size >= limits.connectionsMax || count >= limits.connectionsPerPeerMax) return false
+      sockets.add(socket)
+      perPeer.set(peer, count + 1)
+      socket.once('close', () => left(socket, peer))
+      return true
+    },
+    close() {
+      for (const server of servers.splice(0)) server.close()
+    },
+    emptied(waitMs) {
+      if (sockets.size === 0) return Promise.resolve()
+      return new Promise((resolve) => {
+        const late = setTimeout(resolve, waitMs)
+        whenEmpty = () => {
+          clearTimeout(late)
+          resolve()
+        }
+      })
+    },
+  }
+}
