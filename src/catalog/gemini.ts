@@ -27,6 +27,8 @@ export const gemini: Service = {
     { action: 'mint', path: '/*/webhooks', methods: ['POST'] },
     { action: 'mint', path: '/*/webhooks/*:rotateSigningSecret' },
     { action: 'mint', path: '/oauth2/**' },
+    // Google's multipart batch carries whole requests, whatever their paths.
+    { action: 'mint', path: '/batch/**' },
     { action: 'mint', path: '/token' },
     { action: 'admin', path: '/*/webhooks/**' },
     { action: 'admin', path: '/*/credentials/**' },

@@ -58,7 +58,7 @@ const expected: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     deferred: `POST /v1beta/models/g:batchGenerateContent, POST /v1beta/models/g:asyncBatchEmbedContent, GET /v1beta/batches/b,
       POST /v1beta/batches/b:cancel, POST /v1beta/models/veo:predictLongRunning, POST /v1beta/tunedModels, POST /v1beta/agents,
       POST /v1beta/triggers, POST /v1beta/openai/batches`,
-    mint: 'POST /v1alpha/auth_tokens, POST /v1beta/auth_tokens/x, POST /v1alpha/authTokens, POST /v1beta/webhooks, POST /v1beta/webhooks/w:rotateSigningSecret',
+    mint: 'POST /batch, POST /batch/x, POST /v1alpha/auth_tokens, POST /v1beta/auth_tokens/x, POST /v1alpha/authTokens, POST /v1beta/webhooks, POST /v1beta/webhooks/w:rotateSigningSecret',
     admin:
       'POST /v1beta/tunedModels/t/permissions, POST /v1beta/tunedModels/t:transferOwnership, GET /v1beta/webhooks, POST /v1beta/credentials',
     call: 'POST /v1beta/unknown, GET /v1beta/models:generateContent',

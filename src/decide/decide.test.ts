@@ -255,3 +255,55 @@ test('explain says what would happen and why', async () => {
   const missing = await broken.explain(identity(), target('POST', chat))
   assert.deepEqual([missing.permitted, missing.code, missing.missing], [false, 'decide.fact_missing', ['open: mend it']])
 })
+
+test('a header that overrides the method is refused, and a model in the query where policy reads the model', async () => {
+  const one = decider('permit (principal, action in Action::"inference", resource);')
+  const headers = { 'x-http-method-override': 'DELETE' }
+  assert.equal(
+    await outcome(() => one.decide(call('GET', 'https://generativelanguage.googleapis.com/v1beta/models/x', { headers }), identity())),
+    'decide.method',
+  )
+  const model = decider('permit (principal, action, resource) unless { context.request has model && context.request.model == "bad" };')
+  assert.equal(
+    await outcome(() => model.decide(call('POST', 'https://api.openai.com/v1/realtime/calls?mod%65l=bad'), identity())),
+    'decide.body_unreadable',
+  )
+})
+
+test('a managed host is never tunnelled, and a target must be of its service', async () => {
+  const one = decider('permit (principal, action == Action::"tunnel", resource); permit (principal, action, resource);')
+  assert.equal(await outcome(() => one.decideTunnel(tunnelCall('api.openai.com'), identity())), 'decide.denied')
+  assert.equal(await outcome(() => one.decideAgain(identity(), target('POST', chat, { host: 'evil.example' }), {})), 'decide.denied')
+  assert.equal(await outcome(() => one.decideAgain(identity(), target('POST', chat, { port: 8443 }), {})), 'decide.denied')
+  assert.equal(await outcome(() => one.decideAgain(identity(), target('POST', chat, { service: 'nope' }), {})), 'decide.denied')
+  assert.equal(await outcome(() => one.decideAgain(identity(), target('POST', chat, { action: 'made-up' }), {})), 'decide.policy_error')
+})
+
+test('a missing fact beside an unreadable body is one refusal and nothing is left unhandled', async () => {
+  const one = decider('permit (principal, action, resource) when { context.facts.open && context.request has model };', {
+    conditions: [
+      condition('open', 'Bool', () => {
+        throw new Error('boom')
+      }),
+    ],
+  })
+  const gzip = { 'content-encoding': 'gzip' }
+  const asked = call('POST', chat, { body: '{}', headers: gzip })
+  assert.equal(await outcome(() => one.decide(asked, identity())), 'decide.fact_missing')
+  assert.equal(asked.reads, 0)
+})
+
+test('more slices than the engine has places: each decider stays itself', async () => {
+  const many = Array.from({ length: 300 }, (_, index) =>
+    decider(`permit (principal, action, resource) when { context.request.path == "/v1/${index}" };`),
+  )
+  for (const round of [0, 1]) {
+    for (const [index, one] of many.entries()) {
+      if (round === 1 && index % 10 !== 0) continue
+      const ask = (path: number) =>
+        outcome(() => one.decide(call('POST', chat, { target: { path: `/v1/${path}` } }), identity({ custody: `${round}` })))
+      assert.equal(await ask(index), 'permitted')
+      assert.equal(await ask(index + 1 + round), 'decide.denied')
+    }
+  }
+})

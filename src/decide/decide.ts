@@ -63,6 +63,7 @@ interface World {
   readonly memo: Memo<Remembered>
   readonly factsOf: FactSource
   readonly services: ReadonlyMap<string, Service>
+  readonly managedHosts: ReadonlySet<string>
 }
 
 /** What stays the same for one identity and one action of one service. */
@@ -85,6 +86,7 @@ export function createDecide(parts: DecideParts): Decider {
     memo: createMemo(parts.limits.memoPerWorkloadMax),
     factsOf: createFactSource(parts.conditions, parts.limits.factMs),
     services: new Map(parts.services.map((service) => [service.name, service])),
+    managedHosts: new Set(parts.services.flatMap((service) => service.hosts)),
   }
   const lookups = new WeakMap<Identity, Map<string, Lookup>>()
   const lookup = (identity: Identity, action: string, service: Service): Lookup => {
@@ -97,6 +99,7 @@ export function createDecide(parts: DecideParts): Decider {
     const key = `${action} ${service.name}`
     let found = own.get(key)
     if (found === undefined) {
+      if (action !== 'call' && !actions.includes(action)) throw new Refusal('decide.policy_error', 'the action is not in the schema')
       found = look(world, identity, action, service)
       own.set(key, found)
     }
@@ -108,6 +111,8 @@ export function createDecide(parts: DecideParts): Decider {
     decideTunnel: (call, identity) => decideTunnel(world, call, identity),
     decideAgain(identity, target, facts, read) {
       const service = target.service === null ? null : (world.services.get(target.service) ?? null)
+      if (service === null ? target.service !== null : !service.hosts.includes(target.host) || service.port !== target.port)
+        throw new Refusal('decide.denied', 'the target is not of its service')
       const found = service === null ? lookTunnel(world, identity, target) : lookup(identity, target.action, service)
       return settle(world, found, identity, target, pickFacts(world, found.slice, facts), bodyAgain(found.slice, service, target, read))
     },
@@ -141,6 +146,8 @@ function look(world: World, identity: Identity, action: string, service: Service
 }
 
 function lookTunnel(world: World, identity: Identity, target: Target): Lookup {
+  // Invariant 14: a managed host is never tunnelled, whatever policy says.
+  if (world.managedHosts.has(target.host)) throw new Refusal('decide.denied', 'a managed host is never tunnelled')
   const resource: Resource = { type: 'Host', id: target.host }
   const slice = world.slices.of(identity, 'tunnel', resource)
   return { slice, resource, credential: null, noCredential: null, prefix: prefixOf(identity, 'tunnel', resource) }
@@ -160,13 +167,23 @@ function decideCall(
   const { service, target } = call
   if (service === null) throw new Refusal('decide.denied', 'no service manages this host')
   if (service.methods.length > 0 && !service.methods.includes(target.method)) throw new Refusal('decide.method', target.method)
+  refuseOverride(service, call)
   const found = lookup(identity, target.action, service)
   const facts = world.factsOf(found.slice.conditions, identity, service.name)
-  const read = bodyOf(world, found.slice, service, call)
-  if (facts instanceof Promise || read instanceof Promise) {
-    return Promise.all([facts, read]).then(([stated, body]) => settle(world, found, identity, target, stated, body))
+  const withBody = (stated: Facts): Decision | Promise<Decision> => {
+    const read = bodyOf(world, found.slice, service, call)
+    if (read instanceof Promise) return read.then((body) => settle(world, found, identity, target, stated, body))
+    return settle(world, found, identity, target, stated, read)
   }
-  return settle(world, found, identity, target, facts, read)
+  return facts instanceof Promise ? facts.then(withBody) : withBody(facts)
+}
+
+const overrides = ['x-http-method-override', 'x-http-method', 'x-method-override'] as const
+
+/** Where a rule looks at the method, a header that changes it behind our back would lead past the rule. */
+function refuseOverride(service: Service, call: Call): void {
+  if (service.actions.length === 0 && service.methods.length === 0) return
+  for (const name of overrides) if (call.head.get(name) !== undefined) throw new Refusal('decide.method', `${name} is not allowed`)
 }
 
 /** Reads the body only when a policy of the slice wants what only the body has. */
@@ -174,6 +191,8 @@ function bodyOf(world: World, slice: Slice, service: Service, call: Call): BodyR
   const { path, method } = call.target
   if (service.modelPath === null && !slice.readsModel && !slice.readsTools) return nothingRead
   const model = slice.readsModel ? modelOfPath(service, path) : forRecord(service, path)
+  if (slice.readsModel && service.modelField !== null && queryNames(call.target.query, service.modelField))
+    throw new Refusal('decide.body_unreadable', 'the query names a model')
   const wanted =
     (slice.readsModel && service.modelField !== null && model === undefined) || (slice.readsTools && service.toolsField !== null)
   if (!wanted || call.body.length === 0 || !mayHaveBody(method)) return { model, tools: undefined }
@@ -181,6 +200,12 @@ function bodyOf(world: World, slice: Slice, service: Service, call: Call): BodyR
   const { readBodyBytesMax, jsonDepthMax } = world.parts.limits
   if (call.body.length > readBodyBytesMax) throw new Refusal('decide.body_unreadable', `the body is larger than ${readBodyBytesMax} bytes`)
   return call.readBody(readBodyBytesMax).then((bytes) => readBody(service, path, bytes, jsonDepthMax))
+}
+
+/** Some routes take the model from the query, where policy does not look. */
+function queryNames(query: string, field: string): boolean {
+  if (query === '') return false
+  return [...new URLSearchParams(query).keys()].some((name) => name.toLowerCase() === field.toLowerCase())
 }
 
 /** No policy reads it: an odd spelling is no reason to refuse, only to say nothing. */
@@ -276,8 +301,20 @@ function bodyAgain(slice: Slice, service: Service | null, target: Target, read: 
   return { model: forRecord(service, target.path), tools: undefined }
 }
 
+const notTunnelled: Explanation = {
+  permitted: false,
+  code: 'decide.denied',
+  policies: [],
+  considered: [],
+  reasons: ['A managed host is never tunnelled.'],
+  missing: [],
+  facts: {},
+  credential: null,
+}
+
 async function explain(world: World, identity: Identity, target: Target, known: Known): Promise<Explanation> {
   const service = target.service === null ? null : (world.services.get(target.service) ?? null)
+  if (service === null && world.managedHosts.has(target.host)) return notTunnelled
   const found = service === null ? lookTunnel(world, identity, target) : look(world, identity, target.action, service)
   const body: BodyRead = {
     model: known.model ?? (service === null ? undefined : forRecord(service, target.path)),

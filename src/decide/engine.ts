@@ -31,6 +31,7 @@ export interface Verdict {
 // says which program lies under which id; it mirrors a state that is global in the module already.
 const slotsMax = 256
 const slots = new Map<string, string>()
+const free = Array.from({ length: slotsMax }, (_, index) => `ostiary-${index}`)
 
 function slotOf(program: Program): string {
   const known = slots.get(program.key)
@@ -39,18 +40,28 @@ function slotOf(program: Program): string {
     slots.set(program.key, known)
     return known
   }
-  let id = `ostiary-${slots.size}`
-  if (slots.size >= slotsMax) {
-    const [oldest, freed] = slots.entries().next().value as [string, string]
-    slots.delete(oldest)
-    id = freed
+  const id = free.pop() ?? evictOldest()
+  try {
+    load(id, program)
+  } catch (error) {
+    free.push(id)
+    throw error
   }
+  slots.set(program.key, id)
+  return id
+}
+
+function evictOldest(): string {
+  const [key, id] = slots.entries().next().value as [string, string]
+  slots.delete(key)
+  return id
+}
+
+function load(id: string, program: Program): void {
   const policies = cedar.preparsePolicySet(id, { staticPolicies: { ...program.policies } })
   if (policies.type === 'failure') throw new Error(policies.errors.map((error) => error.message).join('; '))
   const schema = cedar.preparseSchema(id, program.schema as Parameters<typeof cedar.preparseSchema>[1])
   if (schema.type === 'failure') throw new Error(schema.errors.map((error) => error.message).join('; '))
-  slots.set(program.key, id)
-  return id
 }
 
 const failed = (error: string): Verdict => ({ allowed: false, reasons: [], error })

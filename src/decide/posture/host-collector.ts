@@ -50,8 +50,9 @@ export async function collectHere(
 }
 
 /**
- * When the lists were known to be current: the newest of the signed `Date` of the archive's own index, and the stamp that
- * apt's periodic job leaves after success. The directory's own time also changes when an update fails, so it does not count.
+ * When the lists were last known to be current: the newest of the signed `Date` of an archive's index, the time of that
+ * index, and the stamps that apt's periodic jobs leave after success. The time of the directory does not count, since an
+ * update that fails changes it too.
  */
 async function packageListsAt(root: string): Promise<number> {
   const lists = join(root, 'var/lib/apt/lists')
@@ -59,14 +60,19 @@ async function packageListsAt(root: string): Promise<number> {
   const indexes = names.filter((name) => /(?:In)?Release$/.test(name))
   // Where there is a security archive, its lists are the ones that count.
   const security = indexes.filter((name) => /security/.test(name))
-  const dates = await Promise.all((security.length > 0 ? security : indexes).map((name) => signedDate(join(lists, name))))
-  const stamp = await stat(join(root, 'var/lib/apt/periodic/update-success-stamp')).then(
+  const counted = (security.length > 0 ? security : indexes).map((name) => join(lists, name))
+  const stamps = ['update-stamp', 'update-success-stamp'].map((name) => join(root, 'var/lib/apt/periodic', name))
+  const times = await Promise.all([...counted.map(signedDate), ...[...counted, ...stamps].map(changedAt)])
+  const known = times.filter((time) => !Number.isNaN(time))
+  if (known.length === 0) throw missing('there are no package lists; the collector knows Debian and Ubuntu, run apt-get update there')
+  return Math.max(...known)
+}
+
+function changedAt(path: string): Promise<number> {
+  return stat(path).then(
     (found) => found.mtimeMs,
     () => Number.NaN,
   )
-  const known = [...dates, stamp].filter((time) => !Number.isNaN(time))
-  if (known.length === 0) throw missing('there are no package lists; the collector knows Debian and Ubuntu, run apt-get update there')
-  return Math.max(...known)
 }
 
 async function signedDate(path: string): Promise<number> {
@@ -92,6 +98,10 @@ export function lastUpgradeIn(history: string): number | null {
   const ends = history
     .split(/\n\s*\n/)
     .filter((entry) => /^Upgrade: /m.test(entry) && !/^Error: /m.test(entry))
+    // An install that happens to lift a dependency is no upgrade of the host.
+    .filter(
+      (entry) => /^Commandline: .*(?:upgrade|update-packages)/m.test(entry) && !/^Commandline: .*\b(?:install|remove|purge)\b/m.test(entry),
+    )
     .map((entry) => /^End-Date: (\d{4}-\d\d-\d\d) +(\d\d:\d\d:\d\d)$/m.exec(entry))
     // apt writes local time of the machine, as Date reads a time without zone.
     .map((match) => (match === null ? Number.NaN : Date.parse(`${match[1]}T${match[2]}`)))

@@ -124,7 +124,13 @@ Commandline: apt-get install x
 Install: x:amd64 (1)
 End-Date: 2026-11-20  10:01:00
 
+Start-Date: 2026-11-20  11:00:00
+Commandline: apt-get install unattended-upgrades
+Upgrade: libc6:amd64 (1, 2)
+End-Date: 2026-11-20  11:01:00
+
 Start-Date: 2026-11-21  10:00:00
+Commandline: apt-get upgrade
 Upgrade: y:amd64 (1, 2)
 Error: Sub-process /usr/bin/dpkg returned an error code (1)
 End-Date: 2026-11-21  10:01:00
@@ -155,8 +161,10 @@ test('the collector: fresh lists state, old ones make it missing', async () => {
     const ask = (listsMaxAgeHours: number) =>
       collectHere({ now: start, listsMaxAgeMs: listsMaxAgeHours * hourMs }, { root, simulate: async () => '' })
     await assert.rejects(ask(72), /no package lists/)
-    await put('var/lib/apt/lists/deb_debian_InRelease', 'Origin: Debian\nDate: Tue, 24 Nov 2026 11:00:00 UTC\n')
-    await put('var/lib/apt/lists/deb_debian-security_InRelease', 'Origin: Debian\nDate: Fri, 20 Nov 2026 12:00:00 UTC\n')
+    const old = start / 1000 - 200 * 3_600
+    const plain = await put('var/lib/apt/lists/deb_debian_InRelease', 'Origin: Debian\nDate: Tue, 24 Nov 2026 11:00:00 UTC\n')
+    const security = await put('var/lib/apt/lists/deb_debian-security_InRelease', 'Origin: Debian\nDate: Fri, 20 Nov 2026 12:00:00 UTC\n')
+    for (const path of [plain, security]) await utimes(path, old, old)
     await put('var/log/apt/history.log', '')
     await put('var/log/apt/history.log.1.gz', gzipSync(history))
     await assert.rejects(ask(72), /96 hours old; run apt-get update/)

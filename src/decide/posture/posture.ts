@@ -26,7 +26,7 @@ const schema = z.strictObject({
     .int()
     .min(1)
     .max(24 * 365)
-    .default(72)
+    .default(168)
     .describe('Collector only: older package lists count as missing'),
 })
 
