@@ -17,7 +17,7 @@ const noteBytesMax = 64 * 1024
 
 /** The 32 bytes of an Ed25519 public key. */
 function rawKey(key: KeyObject): Buffer {
-  const { x } = createPublicKey(key.type === 'private' ? key : key.export({ type: 'spki', format: 'pem' })).export({ format: 'jwk' })
+  const { x } = (key.type === 'private' ? createPublicKey(key) : key).export({ format: 'jwk' })
   return Buffer.from(x ?? '', 'base64url')
 }
 
@@ -62,8 +62,11 @@ export function openCheckpoint(note: string, key: KeyObject): Opened {
 function holds(line: string, origin: string, id: Buffer, text: string, key: KeyObject): boolean {
   const prefix = `— ${origin} `
   if (!line.startsWith(prefix)) return false
-  const bytes = Buffer.from(line.slice(prefix.length), 'base64')
-  return bytes.length === 68 && bytes.subarray(0, 4).equals(id) && verify(null, Buffer.from(text), createPublicKey(key), bytes.subarray(4))
+  const encoded = line.slice(prefix.length)
+  const bytes = Buffer.from(encoded, 'base64')
+  // One signature, one spelling: Buffer.from would take stray characters and bits of the padding.
+  if (bytes.length !== 68 || bytes.toString('base64') !== encoded) return false
+  return bytes.subarray(0, 4).equals(id) && verify(null, Buffer.from(text), key, bytes.subarray(4))
 }
 
 /** The verifier key as C2SP and Go's note package write it: `name+id+base64(type || key)`. */

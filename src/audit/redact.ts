@@ -27,7 +27,7 @@ export function redactPath(path: string): string {
 /** For details and notes: words that look like keys go, the rest stays. */
 export function redactText(text: string): string {
   if (text.length < 12) return text
-  return text.replace(/[^\s"'`,;:()<>[\]{}/=?&]{12,}/g, (word) => (looksLikeKey(word) ? redacted : word))
+  return text.replace(/(?<!sha256:)\b[^\s"'`,;:()<>[\]{}/=?&]{12,}/g, (word) => (looksLikeKey(word) ? redacted : word))
 }
 
 function looksLikeKey(segment: string): boolean {
@@ -37,7 +37,7 @@ function looksLikeKey(segment: string): boolean {
   if (text.length < 20 || uuid.test(text) || ids.test(text)) return false
   return (
     text.split(/[^A-Za-z0-9]+/).some(isRandom) ||
-    (text.length >= 40 && isRandom(text.replace(/[^A-Za-z0-9]/g, '')) && !/[a-z]{9}/.test(text))
+    (text.length >= 40 && isRandom(text.replace(/[^A-Za-z0-9]/g, '')) && !/[a-z]{6}/.test(text))
   )
 }
 
