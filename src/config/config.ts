@@ -58,7 +58,11 @@ export interface Config {
   readonly dataDir: string
   readonly listen: { readonly proxy: Address; readonly baseUrl: Address; readonly metrics: Address | null }
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
-  readonly egress: { readonly extraCa: string | null; readonly resolver: string | null; readonly dangerouslyFixedAddresses: readonly FixedAddress[] }
+  readonly egress: {
+    readonly extraCa: string | null
+    readonly resolver: string | null
+    readonly dangerouslyFixedAddresses: readonly FixedAddress[]
+  }
   readonly trustProviders: readonly Chosen[]
   readonly workloads: readonly WorkloadRule[]
   readonly services: readonly Service[]

@@ -1,0 +1,75 @@
+// A service as the file writes it, completed by the catalog where the catalog knows it.
+import type { Service, Slot } from '../model/service.ts'
+import type { Reading } from './read.ts'
+import type { ServiceShape } from './shape.ts'
+
+const unknownToCatalog: Omit<Service, 'name' | 'hosts'> = {
+  port: 443,
+  scheme: 'https',
+  slots: [],
+  credential: 'required',
+  placeholder: 'required',
+  methods: [],
+  actions: [],
+  basePrefix: '',
+  allowPrivateAddresses: false,
+  origins: [],
+  cookies: [],
+  keyPrefix: '',
+  keyVariables: [],
+  baseUrlVariables: [],
+  modelField: null,
+  modelPath: null,
+  toolsField: null,
+  tokenUrl: null,
+}
+
+export function serviceOf(reading: Reading, name: string, shape: ServiceShape, catalog: readonly Service[]): Service | null {
+  const known = catalog.find((one) => one.name === name)
+  const path = ['services', name]
+  if (known === undefined && shape.hosts === undefined) {
+    reading.wrong(
+      path,
+      `the catalog does not know ${name}, and no hosts are named`,
+      `hosts: [api.${name}.example], slot: { header: X-Api-Key }   (the catalog knows ${catalog.map((one) => one.name).join(', ')})`,
+    )
+    return null
+  }
+  const base: Service = known ?? {
+    ...unknownToCatalog,
+    name,
+    hosts: [],
+    keyVariables: [`${name.toUpperCase().replaceAll('-', '_')}_API_KEY`],
+  }
+  const credential = shape.credential ?? base.credential
+  const slots = shape.slot === undefined ? base.slots : [slotOf(shape.slot), ...base.slots]
+  if (credential === 'required' && slots.length === 0)
+    reading.wrong(path, 'nothing says where its credential goes', 'slot: { header: X-Api-Key }   or   credential: none')
+  const scheme = shape.scheme ?? base.scheme
+  if (scheme === 'http' && credential === 'required')
+    reading.wrong(path, 'a credential would be sent in clear', 'scheme: https   or   credential: none')
+  return {
+    ...base,
+    hosts: shape.hosts ?? base.hosts,
+    scheme,
+    port: shape.port ?? (shape.scheme === 'http' ? 80 : base.port),
+    slots,
+    credential,
+    placeholder: shape.placeholder ?? base.placeholder,
+    methods: shape.methods ?? base.methods,
+    actions: (shape.actions ?? base.actions).map((rule) => ({
+      action: rule.action,
+      path: rule.path,
+      ...(rule.methods === undefined ? {} : { methods: rule.methods }),
+    })),
+    allowPrivateAddresses: shape.allowPrivateAddresses ?? base.allowPrivateAddresses,
+    origins: shape.origins ?? base.origins,
+    cookies: shape.cookies ?? base.cookies,
+    keyVariables: shape.keyVariables ?? base.keyVariables,
+  }
+}
+
+function slotOf(slot: NonNullable<ServiceShape['slot']>): Slot {
+  if (slot === 'bearer' || slot === 'basic') return { kind: slot }
+  return 'header' in slot ? { kind: 'header', name: slot.header.toLowerCase() } : { kind: 'query', name: slot.query }
+}
