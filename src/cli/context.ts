@@ -1,0 +1,34 @@
+// What every command gets: where things lie, and how to say something.
+import { existsSync } from 'node:fs'
+import { defaultConfigFile, defaultDataDir } from '../config/read.ts'
+import type { Output } from './print.ts'
+
+export interface Context {
+  readonly dataDir: string
+  /** null: there is none, and none was named; the empty configuration denies all. */
+  readonly configFile: string | null
+  readonly out: Output
+}
+
+export interface GlobalOptions {
+  readonly config?: string
+  readonly data?: string
+  readonly json?: boolean
+}
+
+/** The configuration is the one that was named, or the user's own; never one of the current directory. */
+export function whereThingsLie(options: GlobalOptions): { readonly dataDir: string; readonly configFile: string | null } {
+  const file = options.config ?? defaultConfigFile(process.env)
+  return {
+    dataDir: options.data ?? defaultDataDir(process.env),
+    configFile: options.config !== undefined || existsSync(file) ? file : null,
+  }
+}
+
+/** Commands that touch secrets run in no environment that could carry them away. */
+export function refuseInsideRun(): string | null {
+  if (process.env['OSTIARY_RUN'] !== undefined) return 'this is refused inside a run: use a terminal outside any run'
+  for (const name of ['NODE_OPTIONS', 'LD_PRELOAD'])
+    if ((process.env[name] ?? '') !== '') return `${name} is set, and with it other code could see the secret: unset it first`
+  return null
+}
