@@ -307,3 +307,14 @@ test('more slices than the engine has places: each decider stays itself', async 
     }
   }
 })
+
+test('a record condition that leaves out a required fact is a missing fact; an optional one may be left out', async () => {
+  const policy = `${permitInference} forbid (principal, action, resource) when { context.facts.host.age > 30 };
+    forbid (principal, action, resource) when { context.facts.host has zone && context.facts.host.zone == "x" };`
+  const stating = (value: Record<string, number | string>) =>
+    decider(policy, { conditions: [condition('host', { age: 'Long', 'zone?': 'String' }, () => value)] })
+  assert.equal(await outcome(() => stating({ age: 1 }).decide(call('POST', chat), identity())), 'permitted')
+  assert.equal(await outcome(() => stating({ age: 1, zone: 'x' }).decide(call('POST', chat), identity())), 'decide.forbidden')
+  assert.equal(await outcome(() => stating({ zone: 'x' }).decide(call('POST', chat), identity())), 'decide.fact_missing')
+  assert.equal(await outcome(() => stating({ age: 1.5 }).decide(call('POST', chat), identity())), 'decide.fact_missing')
+})

@@ -96,3 +96,23 @@ test('a decider with a memory decides as one without: generated cases', async ()
     { numRuns: 120 },
   )
 })
+
+test('what a condition tests without reading an attribute is part of the key', async () => {
+  const one = decider(
+    'permit (principal, action, resource) when { principal in Group::"pods" && resource == Service::"openai" && action == Action::"inference" };',
+  )
+  const ask = async (groups: readonly string[], url: string): Promise<boolean> => {
+    try {
+      await one.decide(call('POST', url), identity({ groups }))
+      return true
+    } catch (error) {
+      assert.ok(error instanceof Refusal)
+      return false
+    }
+  }
+  const chat = 'https://api.openai.com/v1/chat/completions'
+  assert.equal(await ask(['pods'], chat), true)
+  assert.equal(await ask([], chat), false)
+  assert.equal(await ask(['pods'], 'https://api.openai.com/v1/files'), false)
+  assert.equal(await ask(['pods'], 'https://api.anthropic.com/v1/messages'), false)
+})
