@@ -17,12 +17,15 @@ import {
   socketOwnerByProc,
 } from './kernel.ts'
 
+// Nothing that a failed test leaves open may keep the process alive.
+const unref = (socket: Socket): Socket => socket.unref()
+
 async function pair(host: string): Promise<{ client: Socket; server: Socket; close: () => void }> {
-  const listener = createServer()
+  const listener = createServer().unref()
   await new Promise<void>((resolve) => listener.listen(0, host, resolve))
   const accepted = new Promise<Socket>((resolve) => listener.once('connection', resolve))
-  const client = connect((listener.address() as { port: number }).port, host)
-  const server = await accepted
+  const client = unref(connect((listener.address() as { port: number }).port, host))
+  const server = unref(await accepted)
   return {
     client,
     server,
@@ -53,11 +56,11 @@ for (const host of ['127.0.0.1', '::1']) {
 }
 
 test('a dual-stack listener sees a mapped address and still finds the owner', async () => {
-  const listener = createServer()
+  const listener = createServer().unref()
   await new Promise<void>((resolve) => listener.listen(0, '::', resolve))
   const accepted = new Promise<Socket>((resolve) => listener.once('connection', resolve))
-  const client = connect((listener.address() as { port: number }).port, '127.0.0.1')
-  const server = await accepted
+  const client = unref(connect((listener.address() as { port: number }).port, '127.0.0.1'))
+  const server = unref(await accepted)
   assert.match(server.remoteAddress as string, /^::ffff:/)
   assert.ok(socketOwner(tupleOf(server)) !== null)
   client.destroy()
@@ -71,11 +74,11 @@ test('a four-tuple that does not exist has no owner', () => {
 
 test('the peer of a Unix socket is known by the kernel', { skip: !kernelIsAsked() && 'no node:ffi here' }, async () => {
   const path = join(mkdtempSync(join(tmpdir(), 'ostiary-peer-')), 's')
-  const listener = createServer()
+  const listener = createServer().unref()
   await new Promise<void>((resolve) => listener.listen(path, resolve))
   const accepted = new Promise<Socket>((resolve) => listener.once('connection', resolve))
-  const client = connect(path)
-  const server = await accepted
+  const client = unref(connect(path))
+  const server = unref(await accepted)
   assert.deepEqual(peerOfUnixSocket(server), { pid: process.pid, uid: process.getuid?.(), gid: process.getgid?.() })
   assert.deepEqual(peerOfUnixSocket(descriptorOf(server)), peerOfUnixSocket(server))
   const pinned = pinPeer(server)
@@ -102,7 +105,7 @@ test('the threads of this process share its descriptors', { skip: !kernelIsAsked
 })
 
 test('a listener at the port of a closed client is not taken for it', async () => {
-  const listener = createServer()
+  const listener = createServer().unref()
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
   const { port } = listener.address() as { port: number }
   const tuple = { localAddress: '127.0.0.1', localPort: port, remoteAddress: '127.0.0.1', remotePort: 1 }

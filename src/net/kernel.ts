@@ -180,7 +180,7 @@ export function socketOwnerByProc(tuple: FourTuple): SocketOwner | null {
     const at = local === null || remote === null ? -1 : text.indexOf(` ${local} ${remote} `)
     if (at < 0) continue
     const columns = text.slice(at, text.indexOf('\n', at)).trim().split(/ +/)
-    return owned(Number(columns[5]), Number(columns[7]))
+    return owned(Number(columns[6]), Number(columns[8]))
   }
   return null
 }
