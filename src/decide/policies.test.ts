@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { catalog } from '../catalog/catalog.ts'
 import { leavesRead, readPolicy } from './analysis.ts'
 import type { FactShape } from './condition.ts'
-import { checkPolicies, type PolicySchemaParts } from './policies.ts'
+import { checkPolicies, type PolicySchemaParts, readPolicies } from './policies.ts'
 import { leavesOf } from './schema.ts'
 
 const conditions: readonly { name: string; shape: FactShape }[] = [
@@ -127,4 +127,22 @@ test('the analysis is not fooled by names that look like operators', () => {
   assert.ok(read('{ "Var": context.facts.open }["Var"]').includes('context.facts.open'))
   assert.ok(read('{ "Value": context.custody } == { "Value": "x" }').includes('context.custody'))
   assert.ok(read('{ ".": context } == { ".": context }').includes('context.custody'))
+})
+
+test('policies without an @id are numbered over all texts of their file', () => {
+  const text = 'permit (principal, action, resource);'
+  const source = { id: '', file: 'a.yaml', line: 1 }
+  const found = readPolicies(
+    [
+      { ...source, text },
+      { ...source, text: `@id("x") ${text}\n${text}` },
+      { ...source, file: 'b.cedar', text },
+    ],
+    parts,
+  )
+  assert.deepEqual(found.mistakes, [])
+  assert.deepEqual(
+    found.policies.map((policy) => policy.id),
+    ['a.yaml#1', 'x', 'a.yaml#3', 'b.cedar#1'],
+  )
 })

@@ -5,7 +5,7 @@ import { type CedarComplaint, complaint, leavesRead, type PolicyTree, readPolicy
 import { type Complaint, validate } from './engine.ts'
 import { actionNames, type Leaf, leavesOf, type SchemaParts, type SchemaWorkload, schemaOf } from './schema.ts'
 
-/** One text, which may hold several policies; `id` names it where it holds one. */
+/** One text, which may hold several policies; `id` names it where it holds one without an `@id`, unless empty. */
 export interface PolicySource {
   readonly id: string
   readonly text: string
@@ -49,7 +49,8 @@ export function checkPolicies(sources: readonly PolicySource[], parts: PolicySch
 
 export function readPolicies(sources: readonly PolicySource[], parts: PolicySchemaParts): ReadPolicies {
   const mistakes: Mistake[] = []
-  const found = sources.flatMap((source) => findPolicies(source, mistakes))
+  const counted = new Map<string, number>()
+  const found = sources.flatMap((source) => findPolicies(source, counted, mistakes))
   checkIds(found, mistakes)
   const provenNames = parts.provenNames ?? [...new Set(found.flatMap((policy) => provenNamesRead(policy.tree)))].sort()
   const leaves = leavesOf({ ...parts, provenNames })
@@ -59,16 +60,19 @@ export function readPolicies(sources: readonly PolicySource[], parts: PolicySche
   return { policies: found.map((policy) => ({ ...policy, reads: leavesRead(policy.tree, leaves) })), leaves, actions, mistakes }
 }
 
-function findPolicies(source: PolicySource, mistakes: Mistake[]): readonly Found[] {
+/** `counted` numbers the policies of a file over all its texts, so that unnamed ones stay apart. */
+function findPolicies(source: PolicySource, counted: Map<string, number>, mistakes: Mistake[]): readonly Found[] {
   const { parts, wrong } = splitPolicies(source.text)
   for (const one of wrong) mistakes.push(mistakeAt(source, source.text, one))
   const found: Found[] = []
-  for (const [index, part] of parts.entries()) {
+  for (const part of parts) {
+    const number = (counted.get(source.file) ?? 0) + 1
+    counted.set(source.file, number)
     const line = source.line + linesBefore(source.text, part.offset)
     const tree = readPolicy(part.text)
     if ('message' in tree) mistakes.push(mistakeAt({ ...source, line }, part.text, tree))
     else {
-      const id = tree.annotations['id'] ?? (parts.length === 1 ? source.id : `${source.file}#${index + 1}`)
+      const id = tree.annotations['id'] ?? (parts.length === 1 && source.id !== '' ? source.id : `${source.file}#${number}`)
       found.push({ id, text: part.text, file: source.file, line, tree })
     }
   }
