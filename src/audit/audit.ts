@@ -108,6 +108,7 @@ async function start(options: AuditOptions, found: Awaited<ReturnType<typeof rec
   const journal: Journal = await openJournal({
     dir: join(options.dir, 'journal'),
     disk: options.disk ?? realDisk,
+    clock: options.clock,
     segments: found.segments,
     size: found.size,
     length: found.length,

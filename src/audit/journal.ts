@@ -1,8 +1,9 @@
 // The append-only journal: what an acknowledgement rests on. One write and one fdatasync, off the event loop, for all who wait.
 // It must never acknowledge before the sync returned, and never sync again after an error: the kernel has then dropped the pages.
-import { open, rm } from 'node:fs/promises'
+import { type FileHandle, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
+import type { Clock } from '../model/clock.ts'
 import { type Disk, syncDir } from './disk.ts'
 
 /** length u32, CRC-32 u32, both big-endian, before each entry. */
@@ -10,6 +11,12 @@ export const frameHeadBytes = 8
 const segmentBytesMax = 4 * 1024 * 1024
 /** How long an entry that nobody waits for may wait for company; what kill -9 can take is no more than this. */
 const companyMs = 10
+/**
+ * Syncs begin no closer than this while fewer than `companyMin` calls wait. A sync costs 150 to 200 us of CPU however few share it,
+ * so under load this pacing is most of what a record costs; an idle log syncs at once.
+ */
+const pacingMs = 2
+const companyMin = 16
 const batchBytes = 64 * 1024
 const keptBatchBytesMax = 1024 * 1024
 
@@ -24,6 +31,7 @@ export interface Segment {
 export interface JournalOptions {
   readonly dir: string
   readonly disk: Disk
+  readonly clock: Clock
   /** The segments that are there, the last one open for appending at byte `length`. */
   readonly segments: readonly Segment[]
   readonly size: number
@@ -33,27 +41,11 @@ export interface JournalOptions {
   readonly failed: (error: Error) => void
 }
 
-export interface Journal {
-  /** Entries that are synced. */
-  readonly size: number
-  /** Entries that wait, those under way included. */
-  readonly queued: number
-  readonly error: Error | null
-  /** `line` is ASCII. With `settle` somebody waits: the next sync begins at once. Never throws; settles with the error once failed. */
-  add(line: string, settle: Settle | null): void
-  /** Removes closed segments whose every entry is below `index`. */
-  removeBelow(index: number): Promise<void>
-  /** Everything added so far is synced, or rejects. */
-  flush(): Promise<void>
-  close(): Promise<void>
-}
-
 interface Batch {
   bytes: Buffer
   used: number
   count: number
   settles: Settle[]
-  wanted: boolean
 }
 
 export function segmentName(first: number): string {
@@ -68,142 +60,173 @@ export function putFrame(line: string, bytes: Buffer, at: number): number {
 }
 
 export async function openJournal(options: JournalOptions): Promise<Journal> {
-  const { disk } = options
-  const segments = [...options.segments]
-  let handle = await open((segments.at(-1) as Segment).path, 'r+')
-  let position = options.length
-  let size = options.size
-  let error: Error | null = null
-  let underWay: Batch | null = null
-  let scheduled = false
-  let timer: NodeJS.Timeout | null = null
-  const spare: Buffer[] = []
-  let filling = emptyBatch()
+  return new Journal(options, await open((options.segments.at(-1) as Segment).path, 'r+'))
+}
 
-  function emptyBatch(): Batch {
-    return { bytes: spare.pop() ?? Buffer.allocUnsafeSlow(batchBytes), used: 0, count: 0, settles: [], wanted: false }
+export class Journal {
+  readonly #options: JournalOptions
+  readonly #segments: Segment[]
+  readonly #spare: Buffer[] = []
+  #handle: FileHandle
+  #position: number
+  #size: number
+  #error: Error | null = null
+  #filling: Batch
+  #underWay: Batch | null = null
+  #startedAt = Number.NEGATIVE_INFINITY
+  #timer: NodeJS.Timeout | null = null
+  #soon = false
+
+  constructor(options: JournalOptions, handle: FileHandle) {
+    this.#options = options
+    this.#handle = handle
+    this.#segments = [...options.segments]
+    this.#position = options.length
+    this.#size = options.size
+    this.#filling = this.#empty()
   }
 
-  function add(line: string, settle: Settle | null): void {
-    if (error !== null) return settle?.(error)
-    const end = filling.used + frameHeadBytes + line.length
-    if (end > filling.bytes.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(filling.bytes.length * 2, end))
-      filling.bytes.copy(larger, 0, 0, filling.used)
-      filling.bytes = larger
+  /** Entries that are synced. */
+  get size(): number {
+    return this.#size
+  }
+
+  /** Entries that wait, those under way included. */
+  get queued(): number {
+    return this.#filling.count + (this.#underWay?.count ?? 0)
+  }
+
+  /** `line` is ASCII. With `settle` somebody waits, else the entry joins the next sync. Never throws; settles with the error once failed. */
+  add(line: string, settle: Settle | null): void {
+    if (this.#error !== null) return settle?.(this.#error)
+    const batch = this.#filling
+    const end = batch.used + frameHeadBytes + line.length
+    if (end > batch.bytes.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(batch.bytes.length * 2, end))
+      batch.bytes.copy(larger, 0, 0, batch.used)
+      batch.bytes = larger
     }
-    filling.used = putFrame(line, filling.bytes, filling.used)
-    filling.count += 1
-    if (settle !== null) {
-      filling.settles.push(settle)
-      filling.wanted = true
-    }
-    if (underWay !== null || scheduled) return
-    if (filling.wanted) soon()
-    else timer ??= setTimeout(soon, companyMs)
+    batch.used = putFrame(line, batch.bytes, batch.used)
+    batch.count += 1
+    if (settle !== null) batch.settles.push(settle)
+    if (this.#underWay === null) this.#schedule()
   }
 
-  /** After this turn of the event loop, so that every call that it wakes shares the sync. */
-  function soon(): void {
-    if (timer !== null) clearTimeout(timer)
-    timer = null
-    if (scheduled) return
-    scheduled = true
-    setImmediate(start)
+  /** Removes closed segments whose every entry is below `index`. */
+  async removeBelow(index: number): Promise<void> {
+    const segments = this.#segments
+    while (segments.length > 1 && (segments[1] as Segment).first <= index) await rm((segments.shift() as Segment).path, { force: true })
   }
 
-  function start(): void {
-    scheduled = false
-    if (underWay !== null || filling.count === 0 || error !== null) return
-    underWay = filling
-    filling = emptyBatch()
-    write(underWay, 0)
-  }
-
-  function write(batch: Batch, from: number): void {
-    disk.write(handle.fd, batch.bytes, from, batch.used - from, position + from, (failure, written) => {
-      if (failure !== null) return fail(failure)
-      if (written === 0) return fail(new Error('the journal could not be written: no byte was taken'))
-      if (from + written < batch.used) return write(batch, from + written)
-      disk.sync(handle.fd, (unsynced) => (unsynced === null ? settled(batch) : fail(unsynced)))
-    })
-  }
-
-  function settled(batch: Batch): void {
-    position += batch.used
-    size += batch.count
-    if (position >= segmentBytesMax) {
-      rotate().then(() => next(batch), fail)
-    } else {
-      next(batch)
-    }
-  }
-
-  function next(batch: Batch): void {
-    underWay = null
-    // The disk works on the next batch while this one is acknowledged and hashed.
-    if (filling.wanted) start()
-    else if (filling.count > 0) timer ??= setTimeout(soon, companyMs)
-    for (const settle of batch.settles) settle(null)
-    options.synced(batch.bytes, batch.used, () => {
-      if (batch.bytes.length <= keptBatchBytesMax && spare.length < 4) spare.push(batch.bytes)
-    })
-  }
-
-  async function rotate(): Promise<void> {
-    const path = join(options.dir, segmentName(size))
-    const opened = await open(path, 'wx', 0o640)
-    await syncDir(options.dir)
-    await handle.close()
-    handle = opened
-    position = 0
-    segments.push({ path, first: size })
-  }
-
-  function fail(failure: Error): void {
-    if (error !== null) return
-    error = failure
-    const waiting = [...(underWay?.settles ?? []), ...filling.settles]
-    underWay = null
-    filling = emptyBatch()
-    for (const settle of waiting) settle(failure)
-    options.failed(failure)
-  }
-
-  async function flush(): Promise<void> {
-    while (error === null && (underWay !== null || filling.count > 0)) {
+  /** Everything added so far is synced, or rejects. */
+  async flush(): Promise<void> {
+    while (this.#error === null && this.queued > 0) {
       await new Promise<void>((resolve) => {
-        const batch = filling.count === 0 && underWay !== null ? underWay : filling
-        batch.wanted = true
+        const batch = this.#filling.count === 0 && this.#underWay !== null ? this.#underWay : this.#filling
         batch.settles.push(() => resolve())
-        if (underWay === null) soon()
+        if (this.#underWay === null) this.#schedule()
       })
     }
-    if (error !== null) throw error
+    if (this.#error !== null) throw this.#error
   }
 
-  return {
-    get size() {
-      return size
-    },
-    get queued() {
-      return filling.count + (underWay?.count ?? 0)
-    },
-    get error() {
-      return error
-    },
-    add,
-    flush,
-    async removeBelow(index) {
-      while (segments.length > 1 && (segments[1] as Segment).first <= index) await rm((segments.shift() as Segment).path, { force: true })
-    },
-    async close() {
-      try {
-        await flush()
-      } finally {
-        if (timer !== null) clearTimeout(timer)
-        await handle.close()
-      }
-    },
+  async close(): Promise<void> {
+    try {
+      await this.flush()
+    } finally {
+      this.#clearTimer()
+      await this.#handle.close()
+    }
+  }
+
+  #empty(): Batch {
+    return { bytes: this.#spare.pop() ?? Buffer.allocUnsafeSlow(batchBytes), used: 0, count: 0, settles: [] }
+  }
+
+  #clearTimer(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
+  }
+
+  #schedule(): void {
+    const waiting = this.#filling.settles.length
+    if (this.#soon) return
+    if (waiting === 0) {
+      this.#timer ??= setTimeout(() => this.#start(), companyMs)
+      return
+    }
+    const restMs = pacingMs - (this.#options.clock.monotonic() - this.#startedAt)
+    if (restMs <= 0 || waiting >= companyMin) {
+      // After this turn of the event loop, so that every call that it wakes shares the sync.
+      this.#clearTimer()
+      this.#soon = true
+      setImmediate(() => this.#start())
+    } else if (waiting === 1) {
+      this.#clearTimer()
+      this.#timer = setTimeout(() => this.#start(), restMs)
+    }
+  }
+
+  #start(): void {
+    this.#soon = false
+    this.#clearTimer()
+    const batch = this.#filling
+    if (this.#underWay !== null || batch.count === 0 || this.#error !== null) return
+    this.#underWay = batch
+    this.#filling = this.#empty()
+    this.#startedAt = this.#options.clock.monotonic()
+    this.#write(batch, 0)
+  }
+
+  #write(batch: Batch, from: number): void {
+    const { disk } = this.#options
+    disk.write(this.#handle.fd, batch.bytes, from, batch.used - from, this.#position + from, (error, written) => {
+      if (error !== null) return this.#fail(error)
+      if (written === 0) return this.#fail(new Error('the journal could not be written: no byte was taken'))
+      if (from + written < batch.used) return this.#write(batch, from + written)
+      disk.sync(this.#handle.fd, (unsynced) => (unsynced === null ? this.#synced(batch) : this.#fail(unsynced)))
+    })
+  }
+
+  #synced(batch: Batch): void {
+    this.#position += batch.used
+    this.#size += batch.count
+    if (this.#position < segmentBytesMax) return this.#next(batch)
+    this.#rotate().then(
+      () => this.#next(batch),
+      (error: Error) => this.#fail(error),
+    )
+  }
+
+  #next(batch: Batch): void {
+    this.#underWay = null
+    // The disk works on the next batch while this one is acknowledged and hashed.
+    if (this.#filling.count > 0) this.#schedule()
+    for (const settle of batch.settles) settle(null)
+    this.#options.synced(batch.bytes, batch.used, () => {
+      if (batch.bytes.length <= keptBatchBytesMax && this.#spare.length < 4) this.#spare.push(batch.bytes)
+    })
+  }
+
+  async #rotate(): Promise<void> {
+    const first = this.#size
+    const path = join(this.#options.dir, segmentName(first))
+    const opened = await open(path, 'wx', 0o640)
+    await syncDir(this.#options.dir)
+    await this.#handle.close()
+    this.#handle = opened
+    this.#position = 0
+    this.#segments.push({ path, first })
+  }
+
+  #fail(error: Error): void {
+    if (this.#error !== null) return
+    this.#error = error
+    this.#clearTimer()
+    const waiting = [...(this.#underWay?.settles ?? []), ...this.#filling.settles]
+    this.#underWay = null
+    this.#filling = this.#empty()
+    for (const settle of waiting) settle(error)
+    this.#options.failed(error)
   }
 }

@@ -16,9 +16,20 @@ export interface MetricSources {
 export function createMetrics(sources: MetricSources): Metrics {
   const registry = new Registry()
   const registers = [registry]
-  const calls = new Counter({ name: 'ostiary_calls_total', help: 'Calls answered, by service and class of status', labelNames: ['service', 'status'], registers })
+  const calls = new Counter({
+    name: 'ostiary_calls_total',
+    help: 'Calls answered, by service and class of status',
+    labelNames: ['service', 'status'],
+    registers,
+  })
   const refusals = new Counter({ name: 'ostiary_refusals_total', help: 'Refusals, by code', labelNames: ['code'], registers })
-  const seconds = new Histogram({ name: 'ostiary_call_seconds', help: 'Duration of calls, by service', labelNames: ['service'], buckets: [0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600], registers })
+  const seconds = new Histogram({
+    name: 'ostiary_call_seconds',
+    help: 'Duration of calls, by service',
+    labelNames: ['service'],
+    buckets: [0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600],
+    registers,
+  })
   const gauge = (name: string, help: string, read: () => number): void =>
     void new Gauge({
       name,

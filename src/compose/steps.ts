@@ -41,7 +41,9 @@ interface Remembered {
   readonly world: World
 }
 
-export function createIdentifyStep(parts: Pick<StepParts, 'world' | 'clock' | 'runs' | 'runEvidence'>): (memory: ConnectionMemory) => Identity | Promise<Identity> {
+export function createIdentifyStep(
+  parts: Pick<StepParts, 'world' | 'clock' | 'runs' | 'runEvidence'>,
+): (memory: ConnectionMemory) => Identity | Promise<Identity> {
   const remembered = new WeakMap<ConnectionMemory, Remembered>()
 
   async function prove(memory: ConnectionMemory): Promise<Identity> {
