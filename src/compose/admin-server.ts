@@ -1,0 +1,182 @@
+// Serves the admin door over its Unix socket, 0600 in the data directory.
+import { chmodSync, rmSync } from 'node:fs'
+import type { createServer, Socket } from 'node:net'
+import { createAdaptorServer } from '@hono/node-server'
+import type { Accept } from '../accept/accept.ts'
+import type { Audit } from '../audit/audit.ts'
+import type { AuditRecords } from '../audit/record.ts'
+import type { Config } from '../config/config.ts'
+import { custodyWarnings } from '../config/custody.ts'
+import { type AdminPorts, adminRoutes } from '../endpoints/admin/admin.ts'
+import type { Issuer } from '../mint/issuer.ts'
+import type { Clock } from '../model/clock.ts'
+import { Refusal } from '../model/refusal.ts'
+import { kernelIsAsked } from '../net/kernel.ts'
+import type { Obtain } from '../obtain/obtain.ts'
+import type { Runs } from '../runs/runs.ts'
+import { storedPorts } from './admin-ports.ts'
+import { explainRequest } from './explain-request.ts'
+import type { LiveCalls } from './live-calls.ts'
+import type { Logger } from './logger.ts'
+import type { Metrics } from './metrics.ts'
+import type { Paths } from './paths.ts'
+import type { Vault } from './vault.ts'
+import type { World } from './world.ts'
+
+export interface AdminParts {
+  readonly paths: Paths
+  readonly log: Logger
+  readonly vault: Vault
+  readonly issuer: Issuer
+  readonly clock: Clock
+  readonly records: AuditRecords
+  readonly audit: Audit
+  readonly runs: Runs
+  readonly live: LiveCalls
+  readonly accept: Accept
+  readonly metrics: Metrics
+  readonly addresses: { readonly proxy: string; readonly baseUrl: string }
+  readonly world: () => World
+  readonly obtain: () => Obtain
+  readonly config: () => Config
+  readonly reload: (showOnly: boolean) => Promise<Readonly<Record<string, unknown>>>
+  readonly lastReload: () => string | null
+  readonly stop: () => Promise<void>
+}
+
+export async function startAdmin(parts: AdminParts): Promise<{ stop(): Promise<void> }> {
+  const routes = adminRoutes(portsOf(parts), parts.log)
+  const { adminSocket } = parts.paths
+  rmSync(adminSocket, { force: true })
+  const server = createAdaptorServer({ fetch: routes.fetch }) as ReturnType<typeof createServer>
+  const open = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    open.add(socket)
+    socket.once('close', () => open.delete(socket))
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(adminSocket, resolve)
+  })
+  // The directory is 0700; the socket says the same once more.
+  chmodSync(adminSocket, 0o600)
+  return {
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        // An answer that is being written may end; a kept connection may not hold the stop.
+        setTimeout(() => {
+          for (const socket of open) socket.destroy()
+        }, 100).unref()
+      }),
+  }
+}
+
+function portsOf(parts: AdminParts): AdminPorts {
+  const { runs, live, clock } = parts
+  const startedAt = clock.now()
+  const stored = storedPorts(parts.vault, parts.issuer, parts.config, clock, (secret) => {
+    // A changed secret ends the leases that were made of it.
+    for (const [name, one] of parts.world().credentials) if (one.secret === secret) parts.obtain().revoke({ credential: name })
+  })
+  return {
+    ...stored,
+    status: () => ({ startedAt, ...status(parts) }),
+    reload: parts.reload,
+    stop: () => void setTimeout(() => void parts.stop(), 10),
+    logLevel: (level) => parts.log.level(level),
+    credentials: { ...stored.credentials, verify: (name) => verify(parts, name) },
+    explain: (asked) => explainRequest(parts.world(), asked, clock),
+    async revoke({ run, workload, credential }) {
+      if (run !== undefined && !runs.end(run)) throw new Refusal('runs.unknown', run)
+      if (workload !== undefined) for (const one of runs.list()) if (one.workload === workload) runs.end(one.id)
+      const leases = run === undefined ? parts.obtain().revoke({ workload, credential }) : 0
+      const calls = live.cutWhere(
+        (entry) =>
+          (run !== undefined && entry.identity.run === run) ||
+          (workload !== undefined && entry.identity.workload === workload) ||
+          (credential !== undefined && entry.lease?.credentialName === credential),
+      )
+      return { ok: true, leases, calls }
+    },
+    runs: {
+      list: () => runs.list().map(({ placeholders: _, pointer: __, ended: ___, ...run }) => run),
+      resume: (id) => runs.resume(id),
+      end: (id) => runs.end(id),
+    },
+    metrics: () => parts.metrics.text(),
+    record: (what) => parts.records.administration('admin socket', what),
+  }
+}
+
+function status(parts: AdminParts): Readonly<Record<string, unknown>> {
+  const { paths, runs, audit } = parts
+  const config = parts.config()
+  const { size, failed } = audit.status()
+  const failedReload = parts.lastReload()
+  return {
+    ready: true,
+    pid: process.pid,
+    node: process.version,
+    processes: [{ pid: process.pid, for: 'broker and proxy' }],
+    policyVersion: parts.world().decider.version,
+    listeners: [
+      { name: 'proxy', address: parts.addresses.proxy, for: 'agents: HTTPS_PROXY' },
+      { name: 'base-url', address: parts.addresses.baseUrl, for: 'agents: http://ADDRESS/SERVICE/...' },
+      { name: 'admin', address: paths.adminSocket, for: 'the command line' },
+      { name: 'run', address: paths.runSocket, for: '`ostiary run`' },
+      ...(config.listen.metrics === null
+        ? []
+        : [{ name: 'metrics', address: `${config.listen.metrics.host}:${config.listen.metrics.port}`, for: 'Prometheus' }]),
+    ],
+    paths: {
+      configuration: config.file,
+      data: paths.dataDir,
+      key: paths.keyFile,
+      store: paths.store,
+      audit: paths.auditDir,
+      ca: paths.caFile,
+      bundle: paths.bundleFile,
+    },
+    audit: { entries: size, failed },
+    calls: { live: parts.live.count },
+    connections: parts.accept.connections,
+    leases: parts.obtain().size,
+    runs: runs
+      .list()
+      .filter((run) => run.state !== 'ended')
+      .map(({ placeholders: _, pointer: __, ended: ___, ...run }) => run),
+    suspensions: runs.suspensions(),
+    warnings: [
+      ...(failedReload === null ? [] : [failedReload]),
+      ...custodyWarnings(config),
+      ...(kernelIsAsked() ? [] : ['node:ffi is absent: connections are looked up in /proc/net/tcp']),
+    ],
+  }
+}
+
+/** A real exchange, or the unsealing of a real secret, for the first workload that the credential is for. */
+async function verify(parts: AdminParts, name: string): Promise<Readonly<Record<string, unknown>>> {
+  const world = parts.world()
+  const found = world.credentials.get(name)
+  if (found === undefined) throw new Error(`there is no credential ${name}`)
+  const service = world.services.byName(found.rule.service)
+  const workload = world.config.workloads.find((one) => found.rule.for.some((owner) => owner === one.name || one.groups.includes(owner)))
+  if (service === null || workload === undefined) throw new Error(`nobody may use ${name}`)
+  const need = {
+    workload: workload.name,
+    spiffeId: `spiffe://${world.config.trustDomain}${workload.path.includes('{') ? '/verify' : workload.path}`,
+    groups: workload.groups,
+    run: null,
+    service: service.name,
+    host: service.hosts[0] as string,
+    port: service.port,
+  }
+  try {
+    const { expiresAt, secrets } = await found.provider.obtain(need, AbortSignal.timeout(30_000))
+    for (const secret of secrets) secret.wipe()
+    return { ok: true, detail: '', expires: expiresAt }
+  } catch (error) {
+    return { ok: false, detail: error instanceof Refusal ? `${error.code}: ${error.detail}` : 'defect', expires: null }
+  }
+}

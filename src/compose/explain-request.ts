@@ -1,0 +1,70 @@
+// What would become of a request, in words: for `ostiary explain`.
+import { parseAuthority } from '../accept/canonical.ts'
+import type { Explained } from '../endpoints/admin/admin.ts'
+import type { Clock } from '../model/clock.ts'
+import type { Identity } from '../model/identity.ts'
+import { Refusal, refusals } from '../model/refusal.ts'
+import type { Target } from '../model/target.ts'
+import type { World } from './world.ts'
+
+export async function explainRequest(world: World, asked: Explained, clock: Clock): Promise<Readonly<Record<string, unknown>>> {
+  const workload = world.config.workloads.find((one) => one.name === asked.workload)
+  if (workload === undefined)
+    throw new Error(`there is no workload ${asked.workload}; one of: ${world.config.workloads.map((one) => one.name).join(', ') || 'none'}`)
+  const url = new URL(asked.url)
+  const scheme = url.protocol === 'http:' ? 'http' : 'https'
+  const { host, port } = parseAuthority(url.host, scheme === 'https' ? 443 : 80)
+  const service = world.services.find(scheme, host, port)
+  if (service === null) {
+    const { says, mend } = refusals['accept.host_unmanaged']
+    return { permitted: false, code: 'accept.host_unmanaged', policies: [], facts: {}, says: [says, mend] }
+  }
+  const action = world.services.action(service, asked.method, url.pathname)
+  const target: Target = {
+    scheme,
+    host,
+    port,
+    method: asked.method,
+    path: url.pathname,
+    query: '',
+    service: service.name,
+    action,
+    way: 'connect',
+  }
+  const identity: Identity = {
+    workload: workload.name,
+    spiffeId: `spiffe://${world.config.trustDomain}${workload.path}`,
+    groups: workload.groups,
+    labels: { ...workload.labels, ...asked.labels },
+    proven: {},
+    provider: 'process',
+    run: null,
+    custody: 'namespace',
+    expiresAt: clock.now() + 60_000,
+    key: `explain ${workload.name}`,
+    onThisHost: true,
+    address: '127.0.0.1',
+  }
+  const explained = await world.decider.explain(identity, target)
+  const credential = credentialSays(world, identity, service)
+  return {
+    ...explained,
+    says: [
+      `${workload.name} asks ${service.name} for ${action} (${asked.method} ${host}${url.pathname}).`,
+      ...explained.reasons,
+      ...explained.missing,
+      credential,
+    ],
+  }
+}
+
+function credentialSays(world: World, identity: Identity, service: Parameters<World['credentialFor']>[1]): string {
+  try {
+    const name = world.credentialFor(identity, service)
+    return name === null
+      ? 'The service takes no credential.'
+      : `The credential would be ${name} (${world.credentials.get(name)?.rule.kind}).`
+  } catch (error) {
+    return error instanceof Refusal ? `${error.says} ${error.detail}` : String(error)
+  }
+}

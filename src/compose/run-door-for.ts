@@ -1,0 +1,107 @@
+// The run door with what it needs of the rest: who may start what, and what a launcher is told.
+import { readFileSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { processFacts } from '../accept/evidence/proc.ts'
+import type { Config, WorkloadRule } from '../config/config.ts'
+import { createRunDoor, type RunDoor, type RunRequest, type Starter } from '../endpoints/run-door.ts'
+import type { Log } from '../model/kind.ts'
+import { Refusal } from '../model/refusal.ts'
+import type { Run } from '../model/run.ts'
+import { peerOfUnixSocket } from '../net/kernel.ts'
+import type { Runs } from '../runs/runs.ts'
+import type { Paths } from './paths.ts'
+
+export interface RunDoorParts {
+  readonly paths: Paths
+  readonly log: Log
+  readonly runs: Runs
+  readonly config: () => Config
+  readonly addresses: () => { readonly proxy: string; readonly baseUrl: string }
+  readonly ended: (run: Run) => void
+}
+
+const programRoot = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
+
+export function createRunDoorFor(parts: RunDoorParts): RunDoor {
+  return createRunDoor({
+    path: parts.paths.runSocket,
+    log: parts.log,
+    async peer(socket) {
+      const peer = peerOfUnixSocket(socket)
+      const process = peer === null ? null : await processFacts(peer.pid)
+      return peer === null || process === null ? null : { uid: peer.uid, user: userName(peer.uid), process }
+    },
+    open: (asked, starter) => open(parts, asked, starter),
+    describe: (run) => describe(parts, run),
+    ended: parts.ended,
+  })
+}
+
+function open(parts: RunDoorParts, asked: RunRequest, starter: Starter): Run {
+  const inside = parts.runs.member(starter.process)
+  if (inside !== null && inside.state !== 'ended') throw new Refusal('runs.inside', inside.id)
+  const workload = choose(parts.config(), asked.workload, starter)
+  if (workload.run?.custody === 'namespace' && !asked.custody.startsWith('namespace'))
+    throw new Refusal('runs.custody', `${workload.name} demands a namespace`)
+  return parts.runs.open({
+    workload: workload.name,
+    startedBy: starter.user,
+    command: asked.command,
+    custody: asked.custody,
+    root: `${starter.process.pid}:${starter.process.startTicks}`,
+  })
+}
+
+/** The one that was named, or the only one that the starter may start. */
+function choose(config: Config, asked: string | null, starter: Starter): WorkloadRule {
+  const may = (workload: WorkloadRule): boolean =>
+    workload.run?.startedBy.some((name) => name === starter.user || name === String(starter.uid)) === true
+  const allowed = config.workloads.filter(may)
+  if (asked !== null) {
+    const found = allowed.find((workload) => workload.name === asked)
+    if (found === undefined)
+      throw new Refusal('runs.not_allowed', `${starter.user} may start: ${allowed.map((one) => one.name).join(', ') || 'nothing'}`)
+    return found
+  }
+  const [only] = allowed
+  if (only === undefined) throw new Refusal('runs.not_allowed', `no workload lists ${starter.user} under run.startedBy`)
+  if (allowed.length > 1) throw new Refusal('runs.not_allowed', `name one with --as: ${allowed.map((one) => one.name).join(', ')}`)
+  return only
+}
+
+function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknown>> {
+  const { paths } = parts
+  const config = parts.config()
+  const services = config.services.flatMap(({ name, keyVariables, baseUrlVariables }) => {
+    const placeholder = run.placeholders.find((one) => one.service === name)?.value
+    return placeholder === undefined ? [] : [{ name, keyVariables, baseUrlVariables, placeholder }]
+  })
+  // At most seven folders can be kept, and of these only what lies below /tmp must be.
+  const readOnly = [...new Set([...config.files.map((file) => dirname(file)), programRoot])]
+  return {
+    id: run.id,
+    pointer: run.pointer,
+    workload: run.workload,
+    ...parts.addresses(),
+    caFile: paths.caFile,
+    bundleFile: paths.bundleFile,
+    services,
+    hidden: [paths.dataDir, paths.doorDir],
+    readOnly,
+    kept: [...new Set([paths.publicDir, ...readOnly])].filter((path) => path.startsWith('/tmp/')).slice(0, 5),
+  }
+}
+
+let users: { readonly at: number; readonly names: ReadonlyMap<number, string> } | null = null
+
+function userName(uid: number): string {
+  const { mtimeMs } = statSync('/etc/passwd')
+  if (users?.at !== mtimeMs) {
+    const rows = readFileSync('/etc/passwd', 'utf8')
+      .split('\n')
+      .map((line) => line.split(':'))
+    users = { at: mtimeMs, names: new Map(rows.map((row) => [Number(row[2]), row[0] as string])) }
+  }
+  return users.names.get(uid) ?? String(uid)
+}
