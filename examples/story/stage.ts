@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import type { JSONWebKeySet } from 'jose'
 import { createRootAuthority, issueLeaf } from '../../src/crypto/x509.ts'
 import { startVendors, type Vendors } from '../../test/fakes/vendors.ts'
 
@@ -70,10 +71,7 @@ export async function setStage(now: number): Promise<Stage> {
       return { cert: leaf.certPem, key: leaf.keyPem }
     },
     geminiKey,
-    jwks: async () => ({
-      openai: await admin('GET', '/issuer/jwks?credential=openai-story'),
-      anthropic: await admin('GET', '/issuer/jwks?credential=anthropic-story'),
-    }),
+    jwks: async () => ({ openai: await keySet('openai-story'), anthropic: await keySet('anthropic-story') }),
     expectedAudience: { openai: 'https://api.openai.com/v1', anthropic: 'https://api.anthropic.com' },
   })
   let facts: Facts = { hours: 'in', stage: 'production', patchAgeDays: 2, region: 'eu-central' }
@@ -96,6 +94,8 @@ export async function setStage(now: number): Promise<Stage> {
   const log: string[] = []
   for (const stream of [server.stdout, server.stderr]) stream.on('data', (text: Buffer) => log.push(text.toString()))
   const admin = (method: string, path: string, body?: unknown): Promise<unknown> => ask(join(dataDir, 'admin.sock'), method, path, body)
+  const keySet = async (credential: string): Promise<JSONWebKeySet> =>
+    (await admin('GET', `/issuer/jwks?credential=${credential}`)) as JSONWebKeySet
   const cli = (args: readonly string[], input = '') => run(['--config', configFile, '--data', dataDir, ...args], input)
   await ready(admin, () => (server.exitCode === null ? null : log.join('')))
   const agents: Agent[] = []

@@ -93,7 +93,7 @@ async function call(stage: Stage, agent: Agent, vendor: 'openai' | 'anthropic' |
   print.detail('allowed by', `"${(of?.policies ?? []).join('", "')}" for ${of?.action}`)
   print.detail(
     'credential',
-    `${of?.credential} (${of?.credentialKind}), ends in ${Math.round((Number(of?.expires) - Date.now()) / 60_000)} min`,
+    `${of?.credential} (${of?.credentialKind}), ends in ${Math.round((Date.parse(of?.expiry) - Date.now()) / 60_000)} min`,
   )
   print.detail('agent held', `${held.slice(0, 24)}... (placeholder)`)
   print.detail(

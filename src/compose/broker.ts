@@ -27,13 +27,14 @@ import { createRuns } from '../runs/runs.ts'
 import { createScrub } from '../scrub/scrub.ts'
 import { startAdmin } from './admin-server.ts'
 import { custodyOf, ownPidNamespace } from './custody.ts'
+import { earlyRefusal } from './early-refusal.ts'
 import { loadConfig } from './kinds.ts'
 import { createLiveCalls } from './live-calls.ts'
 import { createLogger } from './logger.ts'
 import { createMetrics } from './metrics.ts'
 import { pathsOf } from './paths.ts'
 import { createRunDoorFor } from './run-door-for.ts'
-import { createSteps } from './steps.ts'
+import { createSteps, createTunnelSteps } from './steps.ts'
 import { upstreamRoots } from './trust-roots.ts'
 import { openVault } from './vault.ts'
 import { watchFiles } from './watch-files.ts'
@@ -102,7 +103,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     plain,
     clock,
     runs,
-    once: createOnce({ clock, max: limits.seenTokensMax }).once,
+    once: createOnce({ clock, max: limits.seenTokensMax }),
     secret: vault.secret,
     sign: issuer.sign,
     defaultCustody: custodyOf(0, process.getuid?.() ?? -1),
@@ -163,6 +164,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     runEvidence: door.evidence,
   })
 
+  const tunnelSteps = createTunnelSteps({ world: () => world, clock, runs, runEvidence: door.evidence, records, forward, live, log })
   let counter = 0
   const accept = createAccept({
     proxy: config.listen.proxy,
@@ -178,10 +180,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     gather,
     tokenRequired: (peer) => peer.process === null && peer.uid === null && world.tokensCanIdentify,
     onCall: (incoming) => call(steps, incoming),
-    onTunnel: (incoming) => tunnel({ ...steps, tunnelRecord: records.tunnel, world: () => world, dial: forward.dialTunnel }, incoming),
+    onTunnel: (incoming) => tunnel(tunnelSteps, incoming),
     onRefused: (refusal, about) => {
       metrics.refused(refusal.code)
-      records.early(refusal, about)
+      earlyRefusal(audit, clock, refusal, about)
     },
     // Sortable by time, unique over restarts.
     newId: () => `${clock.now().toString(36)}-${(counter++).toString(36)}-${randomBytes(4).toString('hex')}`,
@@ -229,7 +231,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     for (const entry of [...live.all()]) {
       try {
         const identity = await made.identify(entry.call.connection.evidence, AbortSignal.timeout(limits.revokeMs))
-        await made.decider.decide(entry.call, identity)
+        if ('head' in entry.call) await made.decider.decide(entry.call, identity)
+        else await made.decider.decideTunnel(entry.call, identity)
       } catch {
         live.cutWhere((one) => one === entry)
       }

@@ -1,10 +1,10 @@
 // Calls under way, so that a revocation cuts them within the bound (invariant 8).
-import type { Call } from '../model/call.ts'
+import type { Call, TunnelCall } from '../model/call.ts'
 import type { Lease } from '../model/credential.ts'
 import type { Identity } from '../model/identity.ts'
 
 export interface LiveCall {
-  readonly call: Call
+  readonly call: Call | TunnelCall
   readonly identity: Identity
   readonly lease: Lease | null
   readonly cut: () => void
@@ -12,7 +12,7 @@ export interface LiveCall {
 
 export interface LiveCalls {
   /** Steps.watch of the flow; takes one set entry and no timer. */
-  watch(call: Call, identity: Identity, lease: Lease | null, cut: () => void): () => void
+  watch(call: Call | TunnelCall, identity: Identity, lease: Lease | null, cut: () => void): () => void
   /** Cuts those that the question says; returns how many. */
   cutWhere(question: (live: LiveCall) => boolean): number
   all(): Iterable<LiveCall>

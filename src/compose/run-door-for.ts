@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { processFacts } from '../accept/evidence/proc.ts'
+import { readFacts } from '../accept/evidence/proc.ts'
 import type { Config, WorkloadRule } from '../config/config.ts'
 import { createRunDoor, type RunDoor, type RunRequest, type Starter } from '../endpoints/run-door.ts'
 import type { Log } from '../model/kind.ts'
@@ -29,7 +29,7 @@ export function createRunDoorFor(parts: RunDoorParts): RunDoor {
     log: parts.log,
     async peer(socket) {
       const peer = peerOfUnixSocket(socket)
-      const process = peer === null ? null : await processFacts(peer.pid)
+      const process = peer === null ? null : readFacts(peer.pid)
       return peer === null || process === null ? null : { uid: peer.uid, user: userName(peer.uid), process }
     },
     open: (asked, starter) => open(parts, asked, starter),

@@ -1,6 +1,7 @@
 // Fits the steps together for flow/call: what each declares, given what the world in force offers.
 import type { AuditRecords } from '../audit/record.ts'
 import type { Steps } from '../flow/call.ts'
+import type { TunnelSteps } from '../flow/tunnel.ts'
 import type { Forward } from '../forward/forward.ts'
 import type { Inject } from '../inject/inject.ts'
 import type { Call, ConnectionMemory } from '../model/call.ts'
@@ -115,6 +116,24 @@ function counted(record: ReturnType<AuditRecords['call']>, call: Call, metrics: 
     refused(refusal) {
       metrics.refused(refusal.code)
       record.refused(refusal)
+    },
+  }
+}
+
+export type TunnelParts = Pick<StepParts, 'world' | 'clock' | 'runs' | 'runEvidence' | 'records' | 'forward' | 'live' | 'log'>
+
+export function createTunnelSteps(parts: TunnelParts): TunnelSteps {
+  const identify = createIdentifyStep(parts)
+  return {
+    record: parts.records.tunnel,
+    listed: (host) => parts.world().config.tunnels.some((one) => one.host === host),
+    identify,
+    decide: (call, identity) => parts.world().decider.decideTunnel(call, identity),
+    dial: parts.forward.dialTunnel,
+    watch: (call, identity, cut) => parts.live.watch(call, identity, null, cut),
+    defect(error) {
+      parts.log.error('defect', { error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+      return new Refusal('flow.defect', String(error), error)
     },
   }
 }

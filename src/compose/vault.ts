@@ -103,7 +103,7 @@ async function loadAuthority(values: SealedValues, clock: Clock): Promise<Author
 }
 
 function issuerKeys(values: SealedValues, clock: Clock): IssuerKeys {
-  const kind = (which: 'present' | 'next') => (which === 'present' ? 'issuer-key' : 'issuer-key-next') as const
+  const kind = (which: 'present' | 'next'): 'issuer-key' | 'issuer-key-next' => (which === 'present' ? 'issuer-key' : 'issuer-key-next')
   return {
     async get(credential, which) {
       const found = await values.get(kind(which), credential, credential)

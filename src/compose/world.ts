@@ -99,7 +99,7 @@ function startCredentials(config: Config, hosts: WorldHosts): ReadonlyMap<string
     if (kind === undefined || service === undefined) throw new Error(`credential ${rule.name} names an unknown kind or service`)
     started.set(rule.name, {
       rule,
-      provider: kind.start(rule.config, bound(host, service, config), rule.name),
+      provider: kind.start(rule.config, bound(host, service, config), rule.name, service),
       federated: kind.federated,
       secret: kind.secretOf(rule.config),
     })

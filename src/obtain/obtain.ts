@@ -27,6 +27,8 @@ export interface Obtain {
   /** Cuts what uses them; returns how many leases ended. */
   revoke(what: RevokeWhat): number
   readonly size: number
+  /** Another takes over: what calls under way still use ends by itself. */
+  retire(): void
   close(): void
 }
 
@@ -145,6 +147,10 @@ export function createObtain(credentials: readonly LeasedCredential[], clock: Cl
     },
     get size() {
       return kept.size
+    },
+    retire() {
+      clearInterval(sweep)
+      for (const [key, entry] of [...kept]) drop(key, entry, false)
     },
     close() {
       clearInterval(sweep)
