@@ -3,6 +3,7 @@
 import { z } from 'zod'
 import type { ProcessFacts } from '../../model/evidence.ts'
 import type { Attributes } from '../../model/identity.ts'
+import { Refusal } from '../../model/refusal.ts'
 import type { TrustKind } from '../trust-provider.ts'
 
 const schema = z.strictObject({})
@@ -35,7 +36,7 @@ export const processKind: TrustKind<z.infer<typeof schema>, ProcessRule> = {
   start(_config, host, name) {
     return {
       async verify({ peer }, signal) {
-        signal.throwIfAborted()
+        if (signal.aborted) throw new Refusal('identify.process_unknown', 'the check was stopped', signal.reason)
         const attributes = peer.process === null ? (peer.uid === null ? null : { uid: String(peer.uid) }) : attributesOf(peer.process)
         if (attributes === null) return null
         return { provider: name, attributes, expiresAt: host.clock.now() + host.limits.identityMs, run: null }
