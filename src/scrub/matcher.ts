@@ -27,6 +27,7 @@ export class Matcher {
   readonly #byBlock = new Map<number, number[]>()
   /** Where a stream may break off: the last two bytes, and the pairs (needle, length so far) that end so. */
   readonly #byEnd = new Map<number, number[]>()
+  /** 1: a needle begins with this byte; 2: and is held from there. */
   readonly #begins = new Uint8Array(256)
   #wiped = false
 
@@ -35,10 +36,12 @@ export class Matcher {
     this.#needles = needles
     this.#span = needles.reduce((least, needle) => Math.min(least, needle.bytes.length), shiftMax)
     this.#shift.fill(Math.max(1, this.#span - blockBytes + 1))
-    for (const [index, { bytes }] of needles.entries()) {
-      this.#begins[bytes[0] as number] = 1
+    for (const [index, { bytes, holdFrom }] of needles.entries()) {
+      const first = bytes[0] as number
+      if (bytes.length > 1) this.#begins[first] = Math.max(this.#begins[first] as number, holdFrom <= 1 ? 2 : 1)
       this.#addBlocks(index, bytes)
-      for (let end = 2; end < bytes.length; end++) push(this.#byEnd, ((bytes[end - 2] as number) << 8) | (bytes[end - 1] as number), index, end)
+      for (let end = 2; end < bytes.length; end++)
+        push(this.#byEnd, ((bytes[end - 2] as number) << 8) | (bytes[end - 1] as number), index, end)
     }
   }
 
@@ -91,8 +94,9 @@ export class Matcher {
   /** How much of the end of `buffer` may be the beginning of a needle. */
   tail(buffer: Buffer, into: Tail): void {
     const { length } = buffer
-    into.remembered = length > 0 && this.#begins[buffer[length - 1] as number] === 1 ? 1 : 0
-    into.held = 0
+    const begins = length > 0 ? (this.#begins[buffer[length - 1] as number] as number) : 0
+    into.remembered = begins > 0 ? 1 : 0
+    into.held = begins > 1 ? 1 : 0
     if (length < 2) return
     const ends = this.#byEnd.get(((buffer[length - 2] as number) << 8) | (buffer[length - 1] as number))
     if (ends === undefined) return

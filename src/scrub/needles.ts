@@ -83,14 +83,22 @@ function percent(stays: RegExp, upper: boolean, space: string): Spell {
   return each((character, byte) => (character === ' ' ? space : stays.test(character) ? character : `%${digits(byte, upper)}`))
 }
 
-const short: Readonly<Record<string, string>> = { '"': '\\"', '\\': '\\\\', '\t': '\\t', '\n': '\\n', '\r': '\\r', '\b': '\\b', '\f': '\\f' }
+const shortEscapes: Readonly<Record<string, string>> = {
+  '"': '\\"',
+  '\\': '\\\\',
+  '\t': '\\t',
+  '\n': '\\n',
+  '\r': '\\r',
+  '\b': '\\b',
+  '\f': '\\f',
+}
 
 /** RFC 8259 §7, plus what an encoder escapes of its own will. */
 function json(escaped: RegExp, upper: boolean, slash: boolean): Spell {
   return each((character, byte) => {
     if (escaped.test(character)) return `\\u00${digits(byte, upper)}`
     if (character === '/' && slash) return '\\/'
-    return short[character] ?? (byte < 0x20 ? `\\u00${digits(byte, upper)}` : character)
+    return shortEscapes[character] ?? (byte < 0x20 ? `\\u00${digits(byte, upper)}` : character)
   })
 }
 

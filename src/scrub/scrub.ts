@@ -1,0 +1,107 @@
+// The seventh step: what we injected never comes back, in any field, trailer or body, in any encoding that we know of.
+// An answer that cannot be checked does not pass.
+import { wholeFlow } from '../http/flow.ts'
+import type { Call } from '../model/call.ts'
+import type { Lease } from '../model/credential.ts'
+import type { Limits } from '../model/limits.ts'
+import { type Edits, type Flow, noEdits, type ResponseHead } from '../model/message.ts'
+import { Refusal } from '../model/refusal.ts'
+import { GatheredFlow, MaskedFlow, type Tally } from './body.ts'
+import { type Coding, codingOf, DecodedFlow, decodeWhole } from './decode.ts'
+import { type HeadEdits, maskHead } from './head.ts'
+import { Matcher } from './matcher.ts'
+import { needlesOf } from './needles.ts'
+
+export interface Scrubbed {
+  readonly edits: Edits
+  readonly body: Flow
+  /** Matches masked so far. */
+  found(): number
+}
+
+export interface Scrub {
+  /** Throws Refusal scrub.encoding, scrub.short_secret, obtain.revoked; a body that turns out unreadable fails with scrub.broken. */
+  (answer: { readonly head: ResponseHead; readonly body: Flow }, lease: Lease | null, call: Call): Scrubbed
+  /** Computes the needles while the lease still has its secrets: a lease may be wiped before a slow answer comes. */
+  prepare(lease: Lease): void
+}
+
+export type ScrubLimits = Pick<
+  Limits,
+  'heldBackPrefixMin' | 'shortSecretCharsMin' | 'bufferedAnswerBytesMax' | 'inflateRatioMax' | 'inflateBytesMax'
+>
+
+/** A body that is decoded at once, in this thread. */
+const decodedAtOnceBytesMax = 16 * 1024
+const none = (): number => 0
+
+export function createScrub(options: { readonly limits: ScrubLimits }): Scrub {
+  const { limits } = options
+  const matchers = new WeakMap<Lease, Matcher>()
+
+  function matcherOf(lease: Lease): Matcher {
+    const known = matchers.get(lease)
+    if (known !== undefined) return known
+    if (lease.revoked.aborted) throw new Refusal('obtain.revoked', lease.credentialName)
+    let matcher: Matcher
+    try {
+      const { all, short } = needlesOf(lease.secrets, limits.heldBackPrefixMin, limits.shortSecretCharsMin)
+      matcher = new Matcher(all, short)
+    } catch (error) {
+      throw error instanceof RangeError ? new Refusal('scrub.short_secret', 'the lease was wiped before its answer came') : error
+    }
+    matchers.set(lease, matcher)
+    lease.revoked.addEventListener('abort', () => matcher.wipe(), { once: true })
+    return matcher
+  }
+
+  function body(flow: Flow, coding: Coding | null, matcher: Matcher, tally: Tally): Flow {
+    let source = flow
+    if (coding !== null) source = decoded(flow, coding, limits)
+    const { whole } = source
+    if (whole !== null) {
+      const { bytes, found } = matcher.mask(whole)
+      tally.found += found
+      return bytes === whole ? source : wholeFlow(bytes)
+    }
+    return matcher.short ? new GatheredFlow(source, matcher, tally, limits.bufferedAnswerBytesMax) : new MaskedFlow(source, matcher, tally)
+  }
+
+  function scrub(answer: { readonly head: ResponseHead; readonly body: Flow }, lease: Lease | null, call: Call): Scrubbed {
+    if (lease === null || lease.credential.kind === 'none') return { edits: noEdits, body: answer.body, found: none }
+    const matcher = matcherOf(lease)
+    const { head } = answer
+    const edits: HeadEdits = { remove: new Set(), set: [] }
+    const tally: Tally = { found: maskHead(head, matcher, call.service?.cookies ?? [], edits) }
+    // RFC 9110 §6.4.1: these have no body, whatever their fields say.
+    const bodiless = call.target.method === 'HEAD' || head.status === 204 || head.status === 304 || answer.body.length === 0
+    if (bodiless) return { edits: done(edits), body: answer.body, found: () => tally.found }
+    const coding = codingOf(head.get('content-encoding'))
+    if (coding !== null) {
+      edits.remove.add('content-encoding')
+      edits.remove.add('content-length')
+      // RFC 9530: digests of what is no longer sent.
+      edits.remove.add('content-digest')
+    }
+    const clean = body(answer.body, coding, matcher, tally)
+    return { edits: done(edits), body: clean, found: () => tally.found }
+  }
+
+  return Object.assign(scrub, {
+    prepare(lease: Lease): void {
+      if (lease.credential.kind !== 'none') matcherOf(lease)
+    },
+  })
+}
+
+function decoded(flow: Flow, coding: Coding, limits: ScrubLimits): Flow {
+  if (flow.whole !== null && flow.whole.length <= decodedAtOnceBytesMax) {
+    const whole = decodeWhole(coding, flow.whole)
+    if (whole !== null) return wholeFlow(whole)
+  }
+  return new DecodedFlow(flow, coding, limits)
+}
+
+function done(edits: HeadEdits): Edits {
+  return edits.remove.size === 0 && edits.set.length === 0 ? noEdits : { remove: edits.remove, set: edits.set, target: null }
+}
