@@ -102,7 +102,7 @@ function firstHello(socket: Socket, rest: Buffer, host: string, limits: Limits):
           if (bytes.length > limits.helloBytesMax) fail(new Refusal('accept.not_tls', 'helloBytesMax'))
           return
         }
-        
+        if (hello.encrypted) return fail(new Refusal('accept.not_tls', 'ECH'))
         if (hello.serverName !== host) return fail(new Refusal('accept.not_tls', 'SNI is not the CONNECT host'))
         stop()
         resolve(bytes)
