@@ -186,6 +186,8 @@ test('a big upload waits for a slow reader', async () => {
     await moment(50)
     const held = seen
     assert.ok(held < 1024 * 1024)
+    // What nobody reads stays with the client, not in our memory.
+    assert.ok(socket.bytesWritten - socket.writableLength < size / 2, `${socket.writableLength} of ${size} wait at the client`)
     for (let round = 0; seen < size && round < 4_000; round++) {
       go()
       await moment(1)
@@ -297,7 +299,8 @@ test('a body that fails, lies about its length or is cut leaves a truncated answ
     else if (query === '?cut') call.cut()
     else source.fail(new Refusal('forward.reset'))
     await assert.rejects(answer)
-    call.refuse(new Refusal('forward.reset'), call.id)
+    // The cut is the call's own, not only that of a flow which refuses afterwards.
+    if (query === '?chunked') call.refuse(new Refusal('forward.reset'), call.id)
   }
   const door = await openDoor({ onCall })
   for (const query of ['?chunked', '?length', '?short', '?long', '?cut']) {

@@ -107,11 +107,23 @@ export function createRootAuthority(wanted: {
   return { certPem, key, name: wanted.commonName }
 }
 
+const dayMs = 24 * 3_600_000
+const authorityKeyIds = new WeakMap<KeyObject, Buffer>()
+
+function authorityKeyId(key: KeyObject): Buffer {
+  const known = authorityKeyIds.get(key)
+  if (known !== undefined) return known
+  const made = keyId(spkiOf(key))
+  authorityKeyIds.set(key, made)
+  return made
+}
+
 // One key for all leaves of a process: a new one each would cost a third more and protect nothing further.
 let leafKey: { readonly pem: string; readonly spki: Buffer } | null = null
 
-/** A leaf for exactly these hosts (DNS names or IP literals), valid from five minutes ago for `validMs`. */
+/** A leaf for exactly these hosts (DNS names or IP literals), valid from five minutes ago for `validMs`; RangeError over a day. */
 export function issueLeaf(authority: Authority, hosts: readonly string[], now: number, validMs: number): Leaf {
+  if (!(validMs > 0 && validMs <= dayMs)) throw new RangeError('a leaf is valid for a day at most')
   if (leafKey === null) {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     leafKey = { pem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, spki: spkiOf(privateKey) }
@@ -130,7 +142,7 @@ export function issueLeaf(authority: Authority, hosts: readonly string[], now: n
       extension('551d25', false, sequence(oid('2b06010505070301'))),
       extension('551d11', false, sequence(...names)),
       extension('551d0e', false, octets(keyId(leafKey.spki))),
-      extension('551d23', false, sequence(tlv(0x80, keyId(spkiOf(authority.key))))),
+      extension('551d23', false, sequence(tlv(0x80, authorityKeyId(authority.key)))),
     ],
     signer: authority.key,
   })
