@@ -192,7 +192,6 @@ async function outsider(stage: Stage, environment: Record<string, string>): Prom
     node = join(stage.dir, 'node')
     copyFileSync(process.execPath, node)
     chmodSync(node, 0o755)
-    chmodSync(stage.dir, 0o711)
   }
   const env = {
     HTTPS_PROXY: environment['HTTPS_PROXY'] ?? '',
@@ -267,17 +266,27 @@ async function turnsFacts({ stage, agent, print }: Scene): Promise<void> {
   for (const turn of turns) {
     await stage.setFacts(turn.wrong)
     const refused = await agent.ask('request', { url: openaiUrl, method: 'POST', headers: withPlaceholder, body: hello })
-    const audit = (await stage.cli(['audit', 'export', '--json'])).out.trimEnd().split('\n').slice(-4).join('\n')
+    const named = await refusedBy(stage, turn.policy)
     await stage.setFacts(turn.right)
     const allowed = await agent.ask('request', { url: openaiUrl, method: 'POST', headers: withPlaceholder, body: hello })
-    const ok =
-      refused.value?.status === 403 && code(refused) === 'decide.forbidden' && audit.includes(turn.policy) && allowed.value?.status === 200
+    const ok = refused.value?.status === 403 && code(refused) === 'decide.forbidden' && named && allowed.value?.status === 200
     print.check(
       turn.name,
       ok,
       `${turn.name}: ${refused.value?.status} by "${turn.policy}"; allowed once it is right (${allowed.value?.status}).`,
     )
   }
+}
+
+/** The last record of a refusal names the policy; the log is read from its files, so the entry may come a moment later. */
+async function refusedBy(stage: Stage, policy: string): Promise<boolean> {
+  for (let tries = 0; tries < 10; tries++) {
+    const lines = (await stage.cli(['audit', 'export', '--json'])).out.trimEnd().split('\n')
+    const last = lines.map((line) => JSON.parse(line)).findLast((record) => record.decision === 'refuse')
+    if (JSON.stringify(last).includes(policy)) return true
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+  return false
 }
 
 async function isRevoked({ stage, agent, print }: Scene): Promise<void> {

@@ -1,6 +1,6 @@
 // The stage of the story: Ostiary in a temporary data directory, three stand-ins for the vendors, an agent in a run.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -57,6 +57,8 @@ export async function setStage(now: number): Promise<Stage> {
   const dir = mkdtempSync(join(tmpdir(), 'ostiary-story-'))
   const dataDir = join(dir, 'data')
   const configDir = join(dir, 'config')
+  // The public folder of Ostiary must be within reach of everybody, as it is on a real machine.
+  chmodSync(dir, 0o711)
   for (const name of ['data', 'config', 'work']) mkdirSync(join(dir, name), { mode: name === 'work' ? 0o755 : 0o700 })
   const vendorCa = createRootAuthority({ commonName: 'Stand-in vendors', now, years: 1 })
   writeFileSync(join(configDir, 'vendors-ca.pem'), vendorCa.certPem)
@@ -97,7 +99,12 @@ export async function setStage(now: number): Promise<Stage> {
   const keySet = async (credential: string): Promise<JSONWebKeySet> =>
     (await admin('GET', `/issuer/jwks?credential=${credential}`)) as JSONWebKeySet
   const cli = (args: readonly string[], input = '') => run(['--config', configFile, '--data', dataDir, ...args], input)
-  await ready(admin, () => (server.exitCode === null ? null : log.join('')))
+  await ready(admin, () => (server.exitCode === null ? null : log.join(''))).catch(async (error) => {
+    server.kill('SIGKILL')
+    await vendors.close()
+    rmSync(dir, { recursive: true, force: true })
+    throw error
+  })
   const agents: Agent[] = []
   return {
     dir,

@@ -1,0 +1,93 @@
+// `ostiary run` before a command, and nothing else: the environment shows no secret, the official SDKs of Python work.
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { after, before, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { findSecret } from '../../examples/story/attacks.ts'
+import { type Stage, setStage } from '../../examples/story/stage.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const python = process.env['OSTIARY_TEST_PYTHON'] ?? ''
+let stage: Stage
+
+before(async () => {
+  stage = await setStage(Date.now())
+  const stored = await stage.cli(['secret', 'set', 'gemini', '--for', 'gemini', '--stdin'], stage.geminiKey)
+  assert.equal(stored.code, 0, stored.err)
+})
+after(() => stage?.close())
+
+function ostiaryRun(
+  words: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): Promise<{ code: number | null; signal: NodeJS.Signals | null; out: string; err: string; pid: number }> {
+  return new Promise((resolve) => {
+    const child = spawn(
+      process.execPath,
+      [`${root}bin/ostiary.mjs`, '--config', stage.configFile, '--data', stage.dataDir, 'run', '--as', 'story-agent', '--', ...words],
+      {
+        cwd: `${stage.dir}/work`,
+        env: { ...process.env, ...environment },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    )
+    let out = ''
+    let err = ''
+    child.stdout.on('data', (text: Buffer) => {
+      out += text
+    })
+    child.stderr.on('data', (text: Buffer) => {
+      err += text
+    })
+    child.on('close', (code, signal) => resolve({ code, signal, out, err, pid: child.pid ?? 0 }))
+  })
+}
+
+test('`ostiary run -- env` shows placeholders and no secret', async () => {
+  const { code, out, err } = await ostiaryRun(['env'], {
+    OPENAI_API_KEY: 'sk-proj-0123456789abcdefghij0123456789',
+    DATABASE_URL: 'postgres://u:p4ssw0rd@db/x',
+    GITHUB_TOKEN: 'ghp_0123456789012345678901234567890123ab',
+  })
+  assert.equal(code, 0, err)
+  assert.match(out, /^OPENAI_API_KEY=sk-proj-Ost1ary/m)
+  assert.doesNotMatch(out, /0123456789|p4ssw0rd/)
+  assert.match(err, /removed from the environment: DATABASE_URL, GITHUB_TOKEN, OPENAI_API_KEY/)
+  assert.equal(findSecret(out, [...stage.vendors.secrets]), null)
+})
+
+test('exit code, signal death and a command that does not exist pass through', async () => {
+  assert.equal((await ostiaryRun(['sh', '-c', 'exit 42'])).code, 42)
+  assert.equal((await ostiaryRun(['sh', '-c', 'kill -TERM $$'])).code, 143)
+  assert.equal((await ostiaryRun(['no-such-command-here'])).code, 127)
+})
+
+test('a run ends with its first process: its pointer is dead', async () => {
+  const { out } = await ostiaryRun(['sh', '-c', 'echo $HTTPS_PROXY'])
+  const { runs } = await stage.admin('GET', '/runs')
+  assert.equal(runs.at(-1).state, 'ended')
+  const pointer = /\/\/(run-[0-9a-f]+):/.exec(out)?.[1] ?? ''
+  const status = await fetch(`http://${(await stage.admin('GET', '/status')).listeners[1].address}/r/${pointer}/openai/v1/models`)
+  assert.equal(status.status, 403)
+  assert.match(((await status.json()) as { code: string }).code, /^identify\./)
+})
+
+test('the official Python SDKs of all three vendors, with nothing but `ostiary run` before the command', {
+  skip: python === '' && (process.env['OSTIARY_TEST_PYTHON_WHY'] || 'no Python environment was made'),
+}, async () => {
+  const { code, out, err } = await ostiaryRun([python, `${root}examples/python/agent.py`])
+  assert.equal(code, 0, err)
+  assert.deepEqual(out.trim().split('\n'), [
+    'openai: Hello from OpenAI',
+    'openai streaming: Hello from OpenAI',
+    'anthropic: Hello from Anthropic',
+    'anthropic streaming: Hello from Anthropic',
+    'gemini: Hello from Gemini',
+    'gemini streaming: Hello from Gemini',
+  ])
+  const slots = stage.vendors.seen.filter((one) => one.vendor === 'anthropic').map((one) => one.headers['x-api-key'])
+  assert.ok(
+    slots.length > 0 && slots.every((value) => value === undefined),
+    'the Python SDK sends its placeholder as x-api-key, and it ends as Bearer',
+  )
+})
