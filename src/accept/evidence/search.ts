@@ -11,7 +11,7 @@ export interface Search {
 
 const waitingMax = 4_096
 const answerMs = 10_000
-const againAfterMs = [5, 25] as const
+const againAfterMs = [5, 25, 100] as const
 
 const nobody = (why: string): Found => ({ process: null, likeness: '', why, unreadable: false, root: 0 })
 
