@@ -1,7 +1,7 @@
 // Which ONE process holds a socket's inode: sought among the candidates' trees first, then among all processes of the uid.
 // It must never guess: none, or more than one, is said so. Synchronous; runs in the worker.
 
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import type { ProcessFacts } from '../../model/evidence.ts'
 import { limits } from '../../model/limits.ts'
 import { sharesDescriptors } from '../../net/kernel.ts'
@@ -27,30 +27,52 @@ export interface Found {
 
 const nobody = (why: string, unreadable = false): Found => ({ process: null, likeness: '', why, unreadable, root: 0 })
 
+/** An agent with very many descriptors must not make everybody else wait. */
+const descriptorsMax = 200_000
+
+interface Budget {
+  processes: number
+  descriptors: number
+}
+
+const spent = (budget: Budget): boolean => budget.processes <= 0 || budget.descriptors <= 0
+
 export function findOwner(asked: Asked): Found {
-  let budget = limits.ownerScanProcessesMax
+  const budget: Budget = { processes: limits.ownerScanProcessesMax, descriptors: descriptorsMax }
   for (const root of asked.roots) {
-    const tree = descendants(root, budget)
-    budget -= tree.length
-    const holders = tree.filter((pid) => holds(pid, asked.inode) === 'yes')
+    const tree = descendants(root, budget.processes)
+    budget.processes -= tree.length
+    const holders = tree.filter((pid) => !spent(budget) && holds(pid, asked.inode, budget) === 'yes')
+    if (spent(budget)) return nobody('too much to look at')
     if (holders.length > 0) return judge(asked, holders, root)
-    if (budget <= 0) return nobody('too many processes to look at')
   }
   const holders: number[] = []
   let unreadable = 0
   for (const name of names('/proc') ?? []) {
     if (!/^\d+$/.test(name)) continue
-    if (budget-- <= 0) return nobody('too many processes to look at')
+    if (spent(budget)) return nobody('too much to look at')
+    budget.processes--
     const pid = Number(name)
-    if (readOwner(pid)?.uid !== asked.uid) continue
-    const answer = holds(pid, asked.inode)
+    if (!mayBeOf(pid, asked.uid) || readOwner(pid)?.uid !== asked.uid) continue
+    const answer = holds(pid, asked.inode, budget)
     if (answer === 'yes') holders.push(pid)
     else if (answer === 'closed') unreadable++
   }
+  if (spent(budget)) return nobody('too much to look at')
   if (holders.length > 0) return judge(asked, holders, 0)
   return unreadable > 0
     ? nobody(`no process of uid ${asked.uid} that may be read holds the socket; ${unreadable} may not be read`, true)
     : nobody(`no process of uid ${asked.uid} holds the socket`)
+}
+
+/** The folder of a process is its effective user's, or root's when it is not dumpable: cheaper than to read its status. */
+function mayBeOf(pid: number, uid: number): boolean {
+  try {
+    const owner = statSync(`/proc/${pid}`).uid
+    return owner === uid || owner === 0
+  } catch {
+    return false
+  }
 }
 
 /** Looked at before and after: the facts are those of one process that held the socket all the while. */
@@ -61,29 +83,32 @@ function judge(asked: Asked, holders: readonly number[], root: number): Found {
   const facts = readFacts(pid)
   if (facts === null) return nobody(`process ${pid} is gone`)
   if (facts.uid !== asked.uid) return nobody(`process ${pid} of uid ${facts.uid} holds a socket of uid ${asked.uid}`)
-  if (holds(pid, asked.inode) !== 'yes') return nobody(`process ${pid} let go of the socket`)
+  if (holds(pid, asked.inode, { processes: 1, descriptors: descriptorsMax }) !== 'yes') return nobody(`process ${pid} let go of the socket`)
   if (likeness(pid) !== before || !before.startsWith(`${facts.startTicks} `)) return nobody(`process ${pid} changed while it was looked at`)
   return { process: facts, likeness: before, why: '', unreadable: false, root }
 }
 
 /** In its own descriptor table, or in that of a thread that has unshared it. */
-function holds(pid: number, inode: number): 'yes' | 'no' | 'closed' {
-  const own = tableHolds(`/proc/${pid}/fd`, inode)
+function holds(pid: number, inode: number, budget: Budget): 'yes' | 'no' | 'closed' {
+  const own = tableHolds(`/proc/${pid}/fd`, inode, budget)
   if (own !== 'no') return own
   for (const thread of names(`/proc/${pid}/task`) ?? []) {
     if (Number(thread) === pid || sharesDescriptors(pid, Number(thread)) === true) continue
-    const answer = tableHolds(`/proc/${pid}/task/${thread}/fd`, inode)
+    const answer = tableHolds(`/proc/${pid}/task/${thread}/fd`, inode, budget)
     if (answer !== 'no') return answer
   }
   return 'no'
 }
 
-function tableHolds(folder: string, inode: number): 'yes' | 'no' | 'closed' {
+function tableHolds(folder: string, inode: number, budget: Budget): 'yes' | 'no' | 'closed' {
   const descriptors = names(folder)
   if (descriptors === null) return 'closed'
   const wanted = `socket:[${inode}]`
   // From the newest: a connection just made is seldom the oldest descriptor.
-  for (let at = descriptors.length - 1; at >= 0; at--) if (readLink(`${folder}/${descriptors[at]}`) === wanted) return 'yes'
+  for (let at = descriptors.length - 1; at >= 0; at--) {
+    if (budget.descriptors-- <= 0) return 'no'
+    if (readLink(`${folder}/${descriptors[at]}`) === wanted) return 'yes'
+  }
   return 'no'
 }
 

@@ -59,13 +59,22 @@ libc = ctypes.CDLL(None, use_errno=True)
 def say(word): print(word, flush=True)
 `
 
+interface AgentOptions {
+  readonly uid?: number
+  readonly env?: NodeJS.ProcessEnv
+  /** Words before the interpreter. */
+  readonly under?: readonly string[]
+}
+
 /** Runs a Python program that connects to PORT; resolves once it did and said "ready". */
-async function agent(program: string, options: { readonly uid?: number; readonly env?: NodeJS.ProcessEnv } = {}): Promise<Case> {
+async function agent(program: string, options: AgentOptions = {}): Promise<Case> {
   const socket = new Promise<Socket>((resolve) => {
     accepted = resolve
   })
   const text = `${prelude}\nPORT = ${port}\n${program}`
-  const child = spawn(python, ['-c', text], { stdio: ['pipe', 'pipe', 'inherit'], cwd: '/', detached: true, ...options })
+  const { under = [], ...rest } = options
+  const words = [...under, python, '-c', text]
+  const child = spawn(words[0] as string, words.slice(1), { stdio: ['pipe', 'pipe', 'inherit'], cwd: '/', detached: true, ...rest })
   children.push(child)
   const waiting: ((line: string) => void)[] = []
   const said: string[] = []
@@ -143,6 +152,29 @@ sys.stdin.read()`)
   roots = []
   assert.equal(String(peer.process?.pid), await line())
   assert.ok(peer.process?.ancestors.some((one) => one.startsWith(`${child.pid}:`)))
+})
+
+const namespaced = ['unshare', '-Urmpf', '--mount-proc', '--']
+const noNamespace =
+  (noOther || spawnSync('unshare', [...namespaced.slice(1), 'true'], { uid: 65_532 }).status !== 0) && 'no user namespaces here'
+
+test('a user finds a process of its own in namespaces below its own', { skip: noNamespace }, async () => {
+  const { child, socket } = await agent(plainAgent, { uid: 65_532, under: namespaced })
+  roots = [child.pid as number]
+  process.seteuid?.(65_532)
+  try {
+    const { peer } = await gather(socket)
+    assert.equal(peer.why, '')
+    assert.equal(peer.uid, 65_532)
+    assert.notEqual(peer.process?.pid, child.pid)
+    assert.ok(peer.process?.ancestors.some((one) => one.startsWith(`${child.pid}:`)))
+    assert.notEqual(peer.process?.pidNamespace, '')
+    assert.match(peer.process?.executable ?? '', /python3/)
+  } finally {
+    process.seteuid?.(0)
+    roots = []
+  }
+  socket.destroy()
 })
 
 test('two processes that share the descriptor are refused, searched as candidates and by uid', { skip: noPython }, async () => {

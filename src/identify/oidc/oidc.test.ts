@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
 import { test } from 'node:test'
+import fc from 'fast-check'
 import { generateKeyPair, SignJWT } from 'jose'
 import { createFakeIssuer } from '../../../test/fakes/issuer.ts'
 import type { Evidence, PeerFacts } from '../../model/evidence.ts'
@@ -10,6 +11,7 @@ import { Secret } from '../../model/secret.ts'
 import { createOnce } from '../once.ts'
 import { attributesOf } from './claims.ts'
 import { oidcKind } from './oidc.ts'
+import { judgeClaims, judgeHeader, readToken } from './token.ts'
 
 const start = Date.UTC(2026, 10, 24)
 const seconds = start / 1000
@@ -287,4 +289,24 @@ test('claims: Kubernetes by short names too; a name with two values means neithe
   assert.equal('a.b' in attributes, false)
   assert.equal('exp' in attributes || 'list' in attributes, false)
   assert.equal(attributesOf({ namespace: 'other', 'kubernetes.io': { namespace: 'agents' } }).namespace, undefined)
+})
+
+test('whatever bytes come, reading ends in a value or a refusal', () => {
+  const part = fc.oneof(
+    fc.base64String().map((text) => text.replace(/=/g, '').replaceAll('+', '-').replaceAll('/', '_')),
+    fc.string(),
+  )
+  const json = fc.json().map((text) => Buffer.from(text).toString('base64url'))
+  fc.assert(
+    fc.property(fc.array(fc.oneof(part, json), { minLength: 1, maxLength: 4 }), (parts) => {
+      try {
+        const { header, claims } = readToken(parts.join('.'), 1_000)
+        judgeHeader(header, ['ES256'])
+        judgeClaims(claims, { issuer: url, audience, lifetimeMs: 1, skewMs: 1, now: start, jtiRequired: false })
+      } catch (error) {
+        assert.ok(error instanceof Refusal, String(error))
+      }
+      attributesOf({ parts })
+    }),
+  )
 })

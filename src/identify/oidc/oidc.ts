@@ -48,7 +48,7 @@ export type OidcRule = z.infer<typeof rule>
 
 /** Who would take a token with this audience as its own: whoever gets one from an agent could use it there. */
 const foreignAudience =
-  /^(?:https?:\/\/)?(?:kubernetes(?:\.default(?:\.svc(?:\.cluster\.local)?)?)?|(?:[a-z0-9-]+\.)*(?:openai\.com|anthropic\.com|amazonaws\.com|googleapis\.com|google\.com|github\.com|githubusercontent\.com|gitlab\.com|azure\.com|microsoftonline\.com|vault\.[a-z0-9.-]+|sigstore\.dev|openrouter\.ai|huggingface\.co))(?::\d+)?(?:\/|$)|^(?:api:\/\/AzureADTokenExchange|\/\/iam\.googleapis\.com\/|sigstore$|vault$)/i
+  /^(?:https?:\/\/)?(?:kubernetes(?:\.default(?:\.svc(?:\.cluster\.local)?)?)?|(?:[a-z0-9-]+\.)*(?:openai\.com|anthropic\.com|amazonaws\.com|googleapis\.com|google\.com|github\.com|githubusercontent\.com|gitlab\.com|azure\.com|microsoftonline\.com|sigstore\.dev|openrouter\.ai|huggingface\.co))(?::\d+)?(?:\/|$)|^(?:api:\/\/AzureADTokenExchange|\/\/iam\.googleapis\.com\/|sigstore$)/i
 
 const describesNoWorkload = new Set(['iss', 'aud', 'exp', 'iat', 'nbf', 'jti'])
 
