@@ -54,6 +54,7 @@ export function createSearch({ log }: { readonly log: Log }): Search {
     })
   }
 
+  thread() // now, so that the first connection does not wait for its start
   return {
     async find(asked) {
       // The run that was found last is likely the next.
