@@ -1,6 +1,5 @@
 // What every command gets: where things lie, and how to say something.
-import { existsSync } from 'node:fs'
-import { defaultConfigFile, defaultDataDir } from '../config/read.ts'
+import { placesOf } from '../config/places.ts'
 import type { Output } from './print.ts'
 
 export interface Context {
@@ -18,16 +17,18 @@ export interface GlobalOptions {
 
 /** The configuration is the one that was named, or the user's own; never one of the current directory. */
 export function whereThingsLie(options: GlobalOptions): { readonly dataDir: string; readonly configFile: string | null } {
-  const file = options.config ?? defaultConfigFile(process.env)
-  return {
-    dataDir: options.data ?? defaultDataDir(process.env),
-    configFile: options.config !== undefined || existsSync(file) ? file : null,
-  }
+  return placesOf(options, process.env)
+}
+
+/** What changes who may do what is done at a terminal outside any run. */
+export function refusedInsideRun(): string | null {
+  return process.env['OSTIARY_RUN'] === undefined ? null : 'this is refused inside a run: use a terminal outside any run'
 }
 
 /** Commands that touch secrets run in no environment that could carry them away. */
-export function refuseInsideRun(): string | null {
-  if (process.env['OSTIARY_RUN'] !== undefined) return 'this is refused inside a run: use a terminal outside any run'
+export function refusedWithSecrets(): string | null {
+  const inside = refusedInsideRun()
+  if (inside !== null) return inside
   for (const name of ['NODE_OPTIONS', 'LD_PRELOAD'])
     if ((process.env[name] ?? '') !== '') return `${name} is set, and with it other code could see the secret: unset it first`
   return null

@@ -1,6 +1,6 @@
 // credential list|setup, issuer jwks|rotate, ca print: what a vendor or a client must be given.
 import { must, mustOrOffline } from './admin-client.ts'
-import { type Context, refuseInsideRun } from './context.ts'
+import { type Context, refusedWithSecrets } from './context.ts'
 import { paint, printable, table } from './print.ts'
 
 export async function listCredentials(context: Context): Promise<number> {
@@ -56,7 +56,7 @@ export async function issuerJwks(context: Context, credential: string): Promise<
 }
 
 export async function issuerRotate(context: Context, credential: string): Promise<number> {
-  const refused = refuseInsideRun()
+  const refused = refusedWithSecrets()
   if (refused !== null) {
     context.out.problem(refused)
     return 2

@@ -1,7 +1,7 @@
 // secret set|list|remove|rotate: values go in, never out, and never by argv.
 import { readFileSync } from 'node:fs'
 import { mustOrOffline } from './admin-client.ts'
-import { type Context, refuseInsideRun } from './context.ts'
+import { type Context, refusedWithSecrets } from './context.ts'
 import { table } from './print.ts'
 
 export interface SecretSource {
@@ -15,7 +15,7 @@ const secretBytesMax = 64 * 1024
 
 export async function setSecret(context: Context, name: string, source: SecretSource, rotate: boolean): Promise<number> {
   const { out } = context
-  const refused = refuseInsideRun()
+  const refused = refusedWithSecrets()
   if (refused !== null) {
     out.problem(refused)
     return 2
@@ -109,7 +109,7 @@ export async function listSecrets(context: Context): Promise<number> {
 }
 
 export async function removeSecret(context: Context, name: string): Promise<number> {
-  const refused = refuseInsideRun()
+  const refused = refusedWithSecrets()
   if (refused !== null) {
     context.out.problem(refused)
     return 2

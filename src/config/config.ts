@@ -73,4 +73,6 @@ export interface Config {
   readonly suspension: { readonly trips: number; readonly windowMs: number }
   /** Every file that was read, for custody checks and change watching. */
   readonly files: readonly string[]
+  /** Files that conditions read by themselves, again and again: in custody like the rest, but no change of configuration. */
+  readonly believed: readonly string[]
 }

@@ -1,6 +1,6 @@
 // JSON Schema for editors, generated from the one source.
 import { z } from 'zod'
-import type { Kinds } from './read.ts'
+import type { Kinds } from './kinds.ts'
 import { fileShape } from './shape.ts'
 
 export function jsonSchema(kinds: Kinds): unknown {

@@ -1,147 +1,95 @@
 // File and environment → a frozen Config, or all mistakes at once with file, line, what is wrong and what to write. Reads the
 // named files and nothing else; it is never looked for in the current directory.
-import { globSync, readFileSync } from 'node:fs'
-import { homedir, userInfo } from 'node:os'
-import { dirname, isAbsolute, join, resolve } from 'node:path'
-import type { AnyConditionKind } from '../decide/condition.ts'
-import type { AnyTrustKind } from '../identify/trust-provider.ts'
+import { isIP } from 'node:net'
+import { userInfo } from 'node:os'
+import { resolve } from 'node:path'
 import { ConfigMistakes, type Mistake } from '../model/refusal.ts'
-import type { Service } from '../model/service.ts'
-import type { AnyCredentialKind } from '../obtain/credential-provider.ts'
-import type { Address, Chosen, Config, CredentialRule, PolicyText, WorkloadRule } from './config.ts'
+import type { Address, Chosen, Config, CredentialRule, FixedAddress, WorkloadRule } from './config.ts'
 import { crossChecks } from './cross-checks.ts'
 import { type KindReader, kindReader } from './kinds.ts'
+import { keysAt, meant } from './nearest.ts'
+import { defaultDataDir, pathFrom } from './places.ts'
+import { readPolicies } from './policies.ts'
+import { type Reading, type ReadOptions, textOf } from './reading.ts'
+import { salvage } from './salvage.ts'
 import { serviceOf } from './services.ts'
 import { type FileShape, fileShape } from './shape.ts'
-import { readSource, type Source } from './source.ts'
+import { noSource, readSource, type Source } from './source.ts'
 
-export interface Kinds {
-  readonly trust: readonly AnyTrustKind[]
-  readonly credential: readonly AnyCredentialKind[]
-  readonly condition: readonly AnyConditionKind[]
-}
+export type { Kinds } from './kinds.ts'
 
-export interface ReadOptions {
-  readonly env: Readonly<Record<string, string | undefined>>
-  readonly now: number
-  readonly kinds: Kinds
-  readonly catalog: readonly Service[]
-  /** Mistakes in policies, with their lines; asked once everything else is right. */
-  readonly checkPolicies?: (config: Config) => readonly Mistake[]
-  /** Wins over the file's own. */
-  readonly dataDir?: string | null
-}
-
-/** What a reader of one section needs. */
-export interface Reading {
-  readonly source: Source
-  readonly options: ReadOptions
-  readonly mistakes: Mistake[]
-  readonly files: string[]
-  wrong(path: readonly PropertyKey[], wrong: string, write: string): void
-}
-
-export function defaultConfigFile(env: ReadOptions['env']): string {
-  return env['OSTIARY_CONFIG'] ?? join(env['XDG_CONFIG_HOME'] ?? join(homedir(), '.config'), 'ostiary', 'ostiary.yaml')
-}
-
-export function defaultDataDir(env: ReadOptions['env']): string {
-  return env['OSTIARY_DATA'] ?? join(env['XDG_DATA_HOME'] ?? join(homedir(), '.local', 'share'), 'ostiary')
-}
+const staticLeaseMinutes = 15
+const federatedLeaseMinutes = 30
 
 /** Throws ConfigMistakes with all of them. `file` null: the empty configuration, which is valid and denies all. */
 export function readConfig(file: string | null, options: ReadOptions): Config {
-  const source: Source =
-    file === null ? { file: '(none)', value: { trustDomain: 'localhost' }, lineOf: () => 0, mistakes: [] } : readSource(resolve(file))
-  if (source.mistakes.length > 0) throw new ConfigMistakes(source.mistakes)
-  const mistakes: Mistake[] = []
+  const source: Source = file === null ? noSource : readSource(resolve(file))
+  const mistakes: Mistake[] = [...source.mistakes]
+  if (source.broken) throw new ConfigMistakes(inOrder(mistakes))
+  const parsed = fileShape.safeParse(source.value)
+  // What holds is read on, so that every mistake is named at once and not one round after the other.
+  const { shape, original } = parsed.success
+    ? { shape: parsed.data, original: (path: readonly PropertyKey[]) => path }
+    : salvage(source.value)
+  const add = (path: readonly PropertyKey[], wrong: string, write: string): void =>
+    void mistakes.push({ ...source.placeOf(path), path: path.map(String).join('.'), wrong, write })
+  if (!parsed.success) for (const issue of parsed.error.issues) shapeMistake(add, issue)
   const reading: Reading = {
     source,
     options,
     mistakes,
-    files: file === null ? [] : [source.file],
-    wrong: (path, wrong, write) =>
-      void mistakes.push({ file: source.file, line: source.lineOf(path), path: path.map(String).join('.'), wrong, write }),
+    files: [...source.files],
+    believed: [],
+    wrong: (path, wrong, write) => add(original(path), wrong, write),
+    written: (section) => writtenNames(source.value, section),
   }
-  const parsed = fileShape.safeParse(source.value)
-  if (!parsed.success) for (const issue of parsed.error.issues) shapeMistake(reading, issue)
-  // Sections that hold are read on, so that every mistake is named at once and not one round after the other.
-  const shape = parsed.success ? parsed.data : salvage(source.value)
   const config = build(reading, shape)
-  if (mistakes.length === 0 && options.checkPolicies !== undefined) mistakes.push(...options.checkPolicies(config))
-  if (mistakes.length > 0) throw new ConfigMistakes(mistakes.sort((a, b) => a.line - b.line))
+  for (const one of options.checkPolicies?.(config) ?? []) if (!followsFrom(one, reading, config)) mistakes.push(one)
+  if (mistakes.length > 0) throw new ConfigMistakes(inOrder(mistakes))
   return deepFreeze(config)
 }
 
+/** By place, each once; the same sentence may come from two checks. */
+function inOrder(mistakes: readonly Mistake[]): readonly Mistake[] {
+  const known = new Map(mistakes.map((one) => [JSON.stringify([one.file, one.line, one.path, one.wrong]), one]))
+  return [...known.values()].sort((a, b) => (a.file === b.file ? a.line - b.line : a.file < b.file ? -1 : 1))
+}
+
+function writtenNames(value: unknown, section: string): readonly string[] {
+  const content =
+    typeof value === 'object' && value !== null && Object.hasOwn(value, section) ? (value as Record<string, unknown>)[section] : null
+  return typeof content === 'object' && content !== null && !Array.isArray(content) ? Object.keys(content) : []
+}
+
+/** A policy that names a thing whose own entry is mistaken is not mistaken itself. */
+function followsFrom(one: Mistake, reading: Reading, config: Config): boolean {
+  const built = new Set([...config.workloads, ...config.services, ...config.conditions].map((entry) => entry.name))
+  return ['workloads', 'services', 'conditions']
+    .flatMap((section) => reading.written(section))
+    .some((name) => !built.has(name) && new RegExp(`(^|\\W)${RegExp.escape(name)}(\\W|$)`).test(one.wrong))
+}
+
 function shapeMistake(
-  reading: Reading,
+  add: Reading['wrong'],
   issue: { readonly code?: string; readonly path: readonly PropertyKey[]; readonly message: string; readonly keys?: readonly string[] },
 ): void {
+  const { path } = issue
   if (issue.code === 'unrecognized_keys' && issue.keys !== undefined) {
     for (const key of issue.keys) {
-      const proxy = issue.path[0] === 'egress' && key === 'proxy'
-      reading.wrong(
-        [...issue.path, key],
+      const proxy = path[0] === 'egress' && key === 'proxy'
+      add(
+        [...path, key],
         proxy ? 'an egress proxy is not supported yet' : `${key} is not known here`,
-        proxy ? 'leave it out' : nearest(key, issue.path),
+        proxy ? 'leave it out' : meant(key, keysAt(fileShape, path)),
       )
     }
-  } else if (issue.path.length === 1 && issue.path[0] === 'trustDomain')
-    reading.wrong(issue.path, 'trustDomain is missing or not a host name', 'trustDomain: acme.example')
-  else reading.wrong(issue.path, issue.message, 'see docs/reference/configuration.md')
-}
-
-function nearest(key: string, path: readonly PropertyKey[]): string {
-  let at: unknown = fileShape
-  for (const part of path) {
-    const inner = at as {
-      shape?: Record<string, unknown>
-      valueType?: unknown
-      element?: unknown
-      unwrap?: () => unknown
-      def?: { valueType?: unknown; element?: unknown; innerType?: unknown }
-    }
-    at = unwrap(inner.shape?.[String(part)] ?? inner.def?.valueType ?? inner.def?.element)
+  } else if (path.length === 0) add([], 'the file does not hold sections', 'trustDomain: acme.example')
+  else if (path.length === 1 && path[0] === 'trustDomain')
+    add(path, 'trustDomain is missing or not a host name', 'trustDomain: acme.example')
+  else {
+    const keys = keysAt(fileShape, path)
+    add(path, issue.message, keys.length > 0 ? `keys here: ${keys.join(', ')}` : 'see docs/reference/configuration.md')
   }
-  const known = Object.keys((unwrap(at) as { shape?: Record<string, unknown> } | undefined)?.shape ?? {})
-  const best = known.map((one) => [distance(key, one), one] as const).sort((a, b) => a[0] - b[0])[0]
-  if (best !== undefined && best[0] <= 2) return `did you mean ${best[1]}?`
-  return known.length === 0 ? 'take it out' : `one of: ${known.join(', ')}`
-}
-
-function unwrap(type: unknown): unknown {
-  let at = type as { def?: { innerType?: unknown } } | undefined
-  while (at?.def?.innerType !== undefined) at = at.def.innerType as typeof at
-  return at
-}
-
-/** Edits between two words (Levenshtein). */
-export function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, at) => at)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++)
-      next[j] = Math.min((row[j] as number) + 1, (next[j - 1] as number) + 1, (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1))
-    row = next
-  }
-  return row[b.length] as number
-}
-
-/** Each section, or each entry of one, that holds by itself. */
-function salvage(value: unknown): FileShape {
-  const kept: Record<string, unknown> = { trustDomain: 'mistaken.example' }
-  for (const [section, content] of Object.entries((value ?? {}) as Record<string, unknown>)) {
-    if (!(section in fileShape.shape)) continue
-    if (fileShape.safeParse({ ...kept, [section]: content }).success) kept[section] = content
-    else if (typeof content === 'object' && content !== null && !Array.isArray(content)) {
-      const entries = Object.entries(content).filter(
-        ([key, entry]) => fileShape.safeParse({ ...kept, [section]: { [key]: entry } }).success,
-      )
-      kept[section] = Object.fromEntries(entries)
-      if (!fileShape.safeParse(kept).success) delete kept[section]
-    }
-  }
-  return fileShape.parse(kept)
 }
 
 function build(reading: Reading, shape: FileShape): Config {
@@ -151,35 +99,18 @@ function build(reading: Reading, shape: FileShape): Config {
   const services = Object.entries(shape.services).flatMap(
     ([name, service]) => serviceOf(reading, name, service ?? {}, options.catalog) ?? [],
   )
-  const file = (path: string): string => (isAbsolute(path) ? path : join(dirname(source.file), path))
-  const extraCa = shape.egress.extraCa === undefined ? null : file(shape.egress.extraCa)
-  if (extraCa !== null) checkReadable(reading, ['egress', 'extraCa'], extraCa)
   const config: Config = {
     file: source.file,
     trustDomain: shape.trustDomain,
     audience: shape.audience ?? `https://ostiary.${shape.trustDomain}`,
-    dataDir: options.dataDir ?? (shape.dataDir === undefined ? defaultDataDir(options.env) : file(shape.dataDir)),
+    dataDir: options.dataDir ?? (shape.dataDir === undefined ? defaultDataDir(options.env) : pathFrom(source.base, shape.dataDir)),
     listen: {
-      proxy: address(shape.listen.proxy),
-      baseUrl: address(shape.listen.baseUrl),
-      metrics: shape.listen.metrics === undefined ? null : address(shape.listen.metrics),
+      proxy: address(reading, ['listen', 'proxy'], shape.listen.proxy),
+      baseUrl: address(reading, ['listen', 'baseUrl'], shape.listen.baseUrl),
+      metrics: shape.listen.metrics === undefined ? null : address(reading, ['listen', 'metrics'], shape.listen.metrics),
     },
     logLevel: shape.log,
-    egress: {
-      extraCa,
-      resolver: shape.egress.resolver ?? null,
-      dangerouslyFixedAddresses: shape.egress.dangerouslyFixedAddresses.map((one, at) => {
-        const until = one.until instanceof Date ? one.until.toISOString().slice(0, 10) : one.until
-        if (Date.parse(`${until}T23:59:59Z`) < options.now)
-          reading.wrong(
-            ['egress', 'dangerouslyFixedAddresses', at, 'until'],
-            `the fixed address of ${one.host} ended on ${until}`,
-            'take it out, or write a later date with its reason',
-          )
-        const { host, port } = address(one.address)
-        return { host: one.host, address: host, port, reason: one.reason, until }
-      }),
-    },
+    egress: egressOf(reading, shape.egress),
     trustProviders,
     workloads: Object.entries(shape.workloads).map(([name, workload]) => workloadOf(reading, name, workload, trustProviders, read)),
     services,
@@ -188,22 +119,68 @@ function build(reading: Reading, shape: FileShape): Config {
     conditions: Object.entries(shape.conditions).flatMap(
       ([name, chosen]) => read.one(['conditions', name], chosen, options.kinds.condition) ?? [],
     ),
-    policies: readPolicies(reading, shape),
+    policies: readPolicies(reading, shape.policies),
     suspension: { trips: shape.suspension.trips, windowMs: shape.suspension.windowSeconds * 1_000 },
     files: reading.files,
+    believed: reading.believed,
   }
   crossChecks(reading, config)
   return config
 }
 
+function egressOf(reading: Reading, shape: FileShape['egress']): Config['egress'] {
+  const extraCa = shape.extraCa === undefined ? null : pathFrom(reading.source.base, shape.extraCa)
+  if (extraCa !== null) {
+    const pem = textOf(reading, ['egress', 'extraCa'], extraCa)
+    if (pem !== null && !pem.includes('-----BEGIN CERTIFICATE-----'))
+      reading.wrong(['egress', 'extraCa'], `${extraCa} holds no certificate`, 'name a PEM file with -----BEGIN CERTIFICATE-----')
+  }
+  if (shape.resolver !== undefined) {
+    const bare = isIP(shape.resolver) !== 0
+    if (!bare && isIP(split(shape.resolver).host) === 0)
+      reading.wrong(['egress', 'resolver'], `${shape.resolver} is no address`, 'resolver: 192.0.2.53   or   192.0.2.53:5353')
+  }
+  return {
+    extraCa,
+    resolver: shape.resolver ?? null,
+    dangerouslyFixedAddresses: shape.dangerouslyFixedAddresses.map((one, at) => fixedOf(reading, one, at)),
+  }
+}
+
+function fixedOf(reading: Reading, one: FileShape['egress']['dangerouslyFixedAddresses'][number], at: number): FixedAddress {
+  const path = ['egress', 'dangerouslyFixedAddresses', at]
+  if (Date.parse(`${one.until}T23:59:59Z`) < reading.options.now)
+    reading.wrong(
+      [...path, 'until'],
+      `the fixed address of ${one.host} ended on ${one.until}`,
+      'take it out, or write a later date with its reason',
+    )
+  const { host, port } = address(reading, [...path, 'address'], one.address)
+  // A name would be resolved after all, and by whom the file does not say.
+  if (isIP(host) === 0) reading.wrong([...path, 'address'], `${host} is no IP address`, 'address: 192.0.2.10:443')
+  return { host: one.host, address: host, port, reason: one.reason, until: one.until }
+}
+
 function readTrustProviders(reading: Reading, shape: FileShape, read: KindReader): readonly Chosen[] {
   const { kinds } = reading.options
-  const configured = Object.entries(shape.trustProviders).flatMap(
-    ([name, chosen]) => read.one(['trustProviders', name], chosen, kinds.trust) ?? [],
-  )
+  const configured = Object.entries(shape.trustProviders).flatMap(([name, chosen]) => {
+    const entry = read.one(['trustProviders', name], chosen, kinds.trust)
+    if (entry !== null && entry.kind !== name && kinds.trust.some((kind) => kind.name === name))
+      reading.wrong(['trustProviders', name], `${name} is the name of another kind`, 'give the provider a name of its own')
+    return entry ?? []
+  })
   // The kernel of this machine is asked whether it is named or not.
-  if (configured.some((one) => one.kind === 'process')) return configured
+  if (configured.some((one) => one.kind === 'process') || !kinds.trust.some((kind) => kind.name === 'process')) return configured
   return [{ name: 'process', kind: 'process', config: {}, line: 0 }, ...configured]
+}
+
+/** Whom the program runs as; a container's user may have no name. */
+function ownUser(): string {
+  try {
+    return userInfo().username
+  } catch {
+    return String(process.getuid?.() ?? 'nobody')
+  }
 }
 
 function workloadOf(
@@ -213,14 +190,16 @@ function workloadOf(
   providers: readonly Chosen[],
   read: KindReader,
 ): WorkloadRule {
+  const path = ['workloads', name]
   const identify = Object.entries(workload.identify ?? {}).flatMap(
-    ([key, rule]) => read.rule(['workloads', name, 'identify', key], key, rule, providers) ?? [],
+    ([key, rule]) => read.rule([...path, 'identify', key], key, rule, providers) ?? [],
   )
-  if (workload.identify === undefined && workload.run === undefined)
+  const mistaken = reading.mistakes.some((one) => `${one.path}.`.startsWith(`workloads.${name}.`))
+  if (!mistaken && workload.run === undefined && identify.length === 0)
     reading.wrong(
-      ['workloads', name],
+      path,
       'nothing says how it is identified',
-      `identify: { process: { user: agent } }   or   run: { startedBy: [${userInfo().username}] }`,
+      `identify: { process: { user: agent } }   or   run: { startedBy: [${ownUser()}] }`,
     )
   return {
     name,
@@ -229,52 +208,31 @@ function workloadOf(
     labels: workload.labels,
     identify,
     run:
-      workload.run === undefined
-        ? null
-        : { startedBy: (workload.run.startedBy ?? [userInfo().username]).map(String), custody: workload.run.custody },
+      workload.run === undefined ? null : { startedBy: (workload.run.startedBy ?? [ownUser()]).map(String), custody: workload.run.custody },
   }
 }
 
 function credentialOf(reading: Reading, name: string, entry: FileShape['credentials'][string], read: KindReader): CredentialRule | null {
   const { service, for: owners, leaseMinutes, ...rest } = entry
-  const chosen = read.one(['credentials', name], rest, reading.options.kinds.credential)
+  const { credential: kinds } = reading.options.kinds
+  const chosen = read.one(['credentials', name], rest, kinds, ['service', 'for', 'leaseMinutes'])
   if (chosen === null) return null
-  return { ...chosen, service, for: owners, leaseMs: (leaseMinutes ?? (chosen.kind === 'static-key' ? 15 : 30)) * 60_000 }
+  const most = kinds.find((one) => one.name === chosen.kind)?.federated === true ? federatedLeaseMinutes : staticLeaseMinutes
+  if (leaseMinutes !== undefined && leaseMinutes > most)
+    reading.wrong(['credentials', name, 'leaseMinutes'], `a ${chosen.kind} is leased for at most ${most} minutes`, `leaseMinutes: ${most}`)
+  return { ...chosen, service, for: owners, leaseMs: (leaseMinutes ?? most) * 60_000 }
 }
 
-function readPolicies(reading: Reading, shape: FileShape): readonly PolicyText[] {
-  const { source } = reading
-  return shape.policies.flatMap((entry, at): PolicyText[] => {
-    const path = ['policies', at]
-    if (typeof entry !== 'string') return [{ id: '', text: entry.cedar, file: source.file, line: source.lineOf([...path, 'cedar']) + 1 }]
-    const pattern = isAbsolute(entry) ? entry : join(dirname(source.file), entry)
-    const found = globSync(pattern).sort()
-    if (found.length === 0) reading.wrong(path, `${entry} names no file`, 'name a .cedar file, relative to this one')
-    return found.flatMap((file) => {
-      reading.files.push(file)
-      return checkReadable(reading, path, file) ? [{ id: '', text: readFileSync(file, 'utf8'), file, line: 1 }] : []
-    })
-  })
-}
-
-export function checkReadable(reading: Reading, path: readonly PropertyKey[], file: string): boolean {
-  try {
-    readFileSync(file)
-    if (!reading.files.includes(file)) reading.files.push(file)
-    return true
-  } catch (error) {
-    reading.wrong(
-      path,
-      `${file} cannot be read (${(error as NodeJS.ErrnoException).code})`,
-      'name a file that is there; paths are relative to the configuration',
-    )
-    return false
-  }
-}
-
-function address(text: string): Address {
+function split(text: string): Address {
   const at = text.lastIndexOf(':')
   return { host: text.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(text.slice(at + 1)) }
+}
+
+function address(reading: Reading, path: readonly PropertyKey[], text: string): Address {
+  const found = split(text)
+  if (found.port > 65_535) reading.wrong(path, `${found.port} is no port`, 'a port from 1 to 65535')
+  if (text.startsWith('[') && isIP(found.host) !== 6) reading.wrong(path, `${found.host} is no IPv6 address`, '[::1]:7070')
+  return found
 }
 
 function deepFreeze<T>(value: T): T {

@@ -1,6 +1,7 @@
 // A service as the file writes it, completed by the catalog where the catalog knows it.
 import type { Service, Slot } from '../model/service.ts'
-import type { Reading } from './read.ts'
+import { meant } from './nearest.ts'
+import type { Reading } from './reading.ts'
 import type { ServiceShape } from './shape.ts'
 
 const unknownToCatalog: Omit<Service, 'name' | 'hosts'> = {
@@ -31,7 +32,10 @@ export function serviceOf(reading: Reading, name: string, shape: ServiceShape, c
     reading.wrong(
       path,
       `the catalog does not know ${name}, and no hosts are named`,
-      `hosts: [api.${name}.example], slot: { header: X-Api-Key }   (the catalog knows ${catalog.map((one) => one.name).join(', ')})`,
+      `hosts: [api.${name}.example], slot: { header: X-Api-Key }   or, of the catalog, ${meant(
+        name,
+        catalog.map((one) => one.name),
+      )}`,
     )
     return null
   }
@@ -43,7 +47,9 @@ export function serviceOf(reading: Reading, name: string, shape: ServiceShape, c
   }
   const credential = shape.credential ?? base.credential
   const slots = shape.slot === undefined ? base.slots : [slotOf(shape.slot), ...base.slots]
-  if (credential === 'required' && slots.length === 0)
+  // Where the entry has a mistake of its own, what it lacks may be just that.
+  const mistaken = reading.mistakes.some((one) => one.path.startsWith(`services.${name}.`))
+  if (credential === 'required' && slots.length === 0 && !mistaken)
     reading.wrong(path, 'nothing says where its credential goes', 'slot: { header: X-Api-Key }   or   credential: none')
   const scheme = shape.scheme ?? base.scheme
   if (scheme === 'http' && credential === 'required')
@@ -71,5 +77,5 @@ export function serviceOf(reading: Reading, name: string, shape: ServiceShape, c
 
 function slotOf(slot: NonNullable<ServiceShape['slot']>): Slot {
   if (slot === 'bearer' || slot === 'basic') return { kind: slot }
-  return 'header' in slot ? { kind: 'header', name: slot.header.toLowerCase() } : { kind: 'query', name: slot.query }
+  return 'header' in slot ? { kind: 'header', name: slot.header } : { kind: 'query', name: slot.query }
 }

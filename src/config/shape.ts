@@ -10,12 +10,27 @@ const hostPort = z.string().regex(/^(\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/, '
 /** One kind and its configuration: `{ static-key: { ... } }`. Checked by the kind. */
 const one = z.record(z.string(), z.unknown())
 
-const slot = z.union([z.strictObject({ header: z.string() }), z.strictObject({ query: z.string() }), z.enum(['bearer', 'basic'])])
+/** RFC 9110 §5.6.2, without `_` and the like, which some servers read as `-`. */
+const token = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9-]{0,99}$/, 'letters, digits and -')
+/** Fields that frame or route a message, or that another slot fills: a credential in one would break or bend it. */
+const framing =
+  /^(host|connection|content-length|content-encoding|content-type|transfer-encoding|te|trailer|upgrade|expect|keep-alive|date|via|forwarded|x-forwarded-.*|proxy-.*|cookie|authorization|origin|sec-.*|accept-encoding)$/
+const headerName = token
+  .refine((text) => !framing.test(text.toLowerCase()), 'no credential goes into this field; for Authorization write bearer or basic')
+  .transform((text) => text.toLowerCase())
+const slot = z.union([
+  z.strictObject({ header: headerName }),
+  z.strictObject({ query: z.string().regex(/^[\w.-]{1,100}$/) }),
+  z.enum(['bearer', 'basic']),
+])
+const method = z.string().regex(/^[A-Z]{1,20}$/, 'a method in capitals')
 
 const workload = z.strictObject({
   path: z
     .string()
-    .regex(/^\/[^\s?#%]*$/)
+    // SPIFFE-ID §2.2: segments of letters, digits, `.`, `-` and `_`, none empty, none `.` or `..`.
+    .regex(/^(\/(?!\.{1,2}(\/|$))([A-Za-z0-9._-]|\{[A-Za-z_][A-Za-z0-9_.-]*\})+)+$/, 'a path such as /ns/{namespace}/sa/{serviceAccount}')
+    .max(1_000)
     .optional()
     .describe('SPIFFE path; `{attribute}` from proven attributes only.'),
   groups: z.array(name).default([]).describe('Groups that policies and credentials name.'),
@@ -40,19 +55,21 @@ const service = z.strictObject({
   slot: slot.optional().describe('Where its credential goes; for hosts that the catalog does not know.'),
   credential: z.enum(['required', 'none']).optional(),
   placeholder: z.enum(['required', 'optional']).optional().describe('`optional` for clients that wait for a 401 first.'),
-  methods: z.array(z.string().regex(/^[A-Z]+$/)).optional(),
+  methods: z.array(method).min(1, 'an empty list allows nothing; leave it out for all').optional(),
   actions: z
     .array(
       z.strictObject({
         action: z.string().regex(/^[a-z][a-z0-9.]*$/),
-        methods: z.array(z.string()).optional(),
-        path: z.string().startsWith('/'),
+        methods: z.array(method).min(1).optional(),
+        path: z.string().regex(/^\/[^\s?#]*$/, 'a path that begins with / and has no query'),
       }),
     )
     .optional(),
   allowPrivateAddresses: z.boolean().optional(),
-  origins: z.array(z.string()).optional(),
-  cookies: z.array(z.string()).optional(),
+  origins: z
+    .array(z.string().refine((text) => URL.canParse(text) && new URL(text).origin === text, 'an origin such as https://app.acme.example'))
+    .optional(),
+  cookies: z.array(z.string().regex(/^[\w!#$%&'*+.^`|~-]+$/)).optional(),
   keyVariables: z
     .array(z.string().regex(/^[A-Z_][A-Z0-9_]*$/))
     .optional()
@@ -71,13 +88,16 @@ const fixedAddress = z.strictObject({
   host,
   address: hostPort,
   reason: z.string().min(3),
-  until: z.union([z.iso.date(), z.date()]).describe('Past this date the file is a mistake.'),
+  until: z.iso.date().describe('Past this date the file is a mistake.'),
 })
 
 export const fileShape = z.strictObject({
   trustDomain: host.describe('Names this installation; the host part of every SPIFFE ID.'),
-  audience: z.url().optional().describe('What tokens must be issued for. Default: https://ostiary.<trustDomain>'),
-  dataDir: z.string().optional(),
+  audience: z
+    .url({ protocol: /^https$/ })
+    .optional()
+    .describe('What tokens must be issued for. Default: https://ostiary.<trustDomain>'),
+  dataDir: z.string().min(1).optional(),
   log: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   listen: z
     .strictObject({ proxy: hostPort.default('127.0.0.1:7070'), baseUrl: hostPort.default('127.0.0.1:7071'), metrics: hostPort.optional() })
@@ -95,7 +115,7 @@ export const fileShape = z.strictObject({
   tunnels: z.array(z.strictObject({ host, reason: z.string().min(3) })).default([]),
   credentials: z.record(name, credential).default({}),
   conditions: z.record(name, one).default({}),
-  policies: z.array(z.union([z.string(), z.strictObject({ cedar: z.string() })])).default([]),
+  policies: z.array(z.union([z.string().min(1), z.strictObject({ cedar: z.string() })])).default([]),
   suspension: z
     .strictObject({ trips: z.int().min(1).max(100).default(3), windowSeconds: z.int().min(1).max(3_600).default(60) })
     .prefault({}),
