@@ -335,3 +335,19 @@ test('a proxy door on a Unix socket', async () => {
     rmSync(dir, { recursive: true })
   })
 })
+
+test('a CONNECT of HTTP/1.0 without Host, as older Pythons send it, meets the same rules', async () => {
+  const door = await openDoor()
+  await closing(door, async () => {
+    const first = async (head: string): Promise<string> => (await say(door.proxyPort, head, wholeHead)).split('\r\n', 1)[0] as string
+    assert.match(await first('CONNECT api.openai.test:443 HTTP/1.0\r\n\r\n'), / 200 /)
+    assert.match(await first('CONNECT api.openai.test:443 HTTP/1.0\r\nHost: api.openai.test:443\r\n\r\n'), / 200 /)
+    assert.match(await first('CONNECT api.openai.test:443 HTTP/1.0\r\nhOST: docs.test:443\r\n\r\n'), / 421 /)
+    assert.match(await first('CONNECT api.openai.test:443 HTTP/1.0\r\nX: a\nHost: docs.test\r\n\r\n'), / 400 /)
+    assert.match(await first('CONNECT api.openai.test:443 HTTP/1.0\r\nContent-Length: 5\r\n\r\n'), / 400 /)
+    assert.match(await first('CONNECT api.openai.test HTTP/1.0\r\n\r\n'), / 400 /)
+    assert.match(await first('CONNECT a@api.openai.test:443 HTTP/1.0\r\n\r\n'), / 400 /)
+    assert.match(await first('GET http://plain.test/ HTTP/1.0\r\nHost: plain.test\r\n\r\n'), / 505 /)
+    assert.match(await first('CONNECT api.openai.test:443 HTTP/0.9\r\n\r\n'), / 505 /)
+  })
+})

@@ -6,6 +6,7 @@ import type { Call } from '../model/call.ts'
 import type { Limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
 import { AgentCall, type Aimed } from './call.ts'
+import { modernConnect } from './old-connect.ts'
 import { refusalBytes } from './refuse.ts'
 
 export interface ConnectionOwner {
@@ -148,7 +149,8 @@ export class Connection {
     if (end < 0) return false
     let head: RequestMessage
     try {
-      head = readRequestHead(buffer, 0, end)
+      const old = modernConnect(buffer, end)
+      head = old === null ? readRequestHead(buffer, 0, end) : readRequestHead(old, 0, old.length)
     } catch (error) {
       this.#refuse(asRefusal(error), null)
       return false
