@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { systemClock } from '../model/clock.ts'
 import type { Refusal } from '../model/refusal.ts'
 import { putFrame, segmentName } from './journal.ts'
 import { entries, type Numbered } from './read.ts'
@@ -81,6 +82,23 @@ test('a hundred concurrent appends share few syncs; those that come during a syn
   assert.ok(syncs() <= 4, `${syncs()} syncs`)
   await audit.close()
   assert.equal((await all(dir)).length, 151)
+})
+
+test('whatever number waits while a sync is under way, the next one comes', async (t) => {
+  const disk = watchedDisk()
+  const audit = await openLog(tempDir(t), { disk, clock: systemClock })
+  for (let waiting = 0; waiting < 20; waiting += 1) {
+    disk.held = []
+    const first = audit.append(entry('first'))
+    while (disk.held.length === 0) await sleep(1)
+    const rest = Array.from({ length: waiting }, (_, i) => audit.append(entry(`w${i}`)))
+    audit.write(entry('nobody'))
+    const { held } = disk
+    disk.held = null
+    for (const go of held) go()
+    await Promise.all([first, ...rest])
+  }
+  await audit.close()
 })
 
 test('short writes lose nothing', async (t) => {

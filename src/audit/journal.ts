@@ -76,6 +76,10 @@ export class Journal {
   #startedAt = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | null = null
   #soon = false
+  /** The last sync served one caller at most: there is nothing to gain by waiting. */
+  #alone = true
+  /** The timer is set for somebody who waits. */
+  #paced = false
 
   constructor(options: JournalOptions, handle: FileHandle) {
     this.#options = options
@@ -155,26 +159,29 @@ export class Journal {
       this.#timer ??= setTimeout(() => this.#start(), companyMs)
       return
     }
-    const restMs = pacingMs - (this.#options.clock.monotonic() - this.#startedAt)
+    const restMs = this.#alone ? 0 : pacingMs - (this.#options.clock.monotonic() - this.#startedAt)
     if (restMs <= 0 || waiting >= companyMin) {
       // After this turn of the event loop, so that every call that it wakes shares the sync.
       this.#clearTimer()
       this.#soon = true
       setImmediate(() => this.#start())
-    } else if (waiting === 1) {
+    } else if (!this.#paced) {
       this.#clearTimer()
+      this.#paced = true
       this.#timer = setTimeout(() => this.#start(), restMs)
     }
   }
 
   #start(): void {
     this.#soon = false
+    this.#paced = false
     this.#clearTimer()
     const batch = this.#filling
     if (this.#underWay !== null || batch.count === 0 || this.#error !== null) return
     this.#underWay = batch
     this.#filling = this.#empty()
     this.#startedAt = this.#options.clock.monotonic()
+    this.#alone = batch.settles.length < 2
     this.#write(batch, 0)
   }
 
