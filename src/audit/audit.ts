@@ -12,7 +12,7 @@ import { type Disk, freeBytes, realDisk, syncDir, writeSynced } from './disk.ts'
 import { encodeEntry } from './encode.ts'
 import { frameHeadBytes, type Journal, openJournal, type Settle } from './journal.ts'
 import { isOrigin, loadKey, signCheckpoint, verifierKey } from './note.ts'
-import { readCheckpointText, recover, trustCheckpoint } from './recover.ts'
+import { type Found, readCheckpointText, recover, trustCheckpoint } from './recover.ts'
 import { createRefusals } from './refusals.ts'
 import type { Tiles } from './tiles.ts'
 
@@ -91,7 +91,7 @@ interface Held {
   readonly firstFree: number
 }
 
-async function start(options: AuditOptions, found: Awaited<ReturnType<typeof recover>>, held: Held): Promise<Audit> {
+async function start(options: AuditOptions, found: Found, held: Held): Promise<Audit> {
   const { limits, log } = options
   const { tiles } = found
   let failure: Error | null = null
@@ -104,18 +104,7 @@ async function start(options: AuditOptions, found: Awaited<ReturnType<typeof rec
     log.error('audit failed: every call is refused until the restart', { error: error.message })
   }
 
-  const hasher = createHasher(tiles, () => keeper.active())
-  const journal: Journal = await openJournal({
-    dir: join(options.dir, 'journal'),
-    disk: options.disk ?? realDisk,
-    clock: options.clock,
-    segments: found.segments,
-    size: found.size,
-    length: found.length,
-    synced: hasher.take,
-    failed: fail,
-  })
-  const keeper = createKeeper(options, held.key, { tiles, journal, catchUp: hasher.catchUp, covered: found.checkpoint?.size ?? 0, fail })
+  const { journal, keeper } = await createParts(options, found, held, fail)
   const space = createSpace(held, options)
   const rates = createRates(options)
 
@@ -146,14 +135,10 @@ async function start(options: AuditOptions, found: Awaited<ReturnType<typeof rec
     })
   }
 
-  /** What refused callers can cause stays within their byte rate and above the disk reserve, which outcomes and administration need. */
-  function writeRefusal(entry: Entry, sender: string): void {
-    const fits = space.enough() && rates.spend(`refused ${sender}`, encodeEntry(entry).length)
-    if (fits) write(entry)
-    else log.warn('audit refusal not recorded: byte rate or disk reserve', { code: entry.code, call: entry.call })
-  }
-
-  const refusals = createRefusals({ windowMs: limits.refusalWindowMs, sendersMax: limits.refusalSendersMax, write: writeRefusal })
+  const refusals = createRefusals({
+    ...{ windowMs: limits.refusalWindowMs, sendersMax: limits.refusalSendersMax, log, write },
+    fits: (entry, sender) => space.enough() && rates.spend(`refused ${sender}`, encodeEntry(entry).length),
+  })
   if (tiles.size > keeper.covered()) keeper.active()
   return {
     publicKey: held.publicKey,
@@ -175,6 +160,23 @@ async function start(options: AuditOptions, found: Awaited<ReturnType<typeof rec
     },
     status: () => ({ size: journal.size, failed: failure !== null, lastCheckpointAt: keeper.at(), bytes }),
   }
+}
+
+async function createParts(options: AuditOptions, found: Found, held: Held, fail: (error: Error) => void) {
+  const { tiles } = found
+  const hasher = createHasher(tiles, () => keeper.active())
+  const journal = await openJournal({
+    dir: join(options.dir, 'journal'),
+    disk: options.disk ?? realDisk,
+    clock: options.clock,
+    segments: found.segments,
+    size: found.size,
+    length: found.length,
+    synced: hasher.take,
+    failed: fail,
+  })
+  const keeper = createKeeper(options, held.key, { tiles, journal, catchUp: hasher.catchUp, covered: found.checkpoint?.size ?? 0, fail })
+  return { journal, keeper }
 }
 
 function unavailable(why: string, cause?: unknown): Promise<never> {

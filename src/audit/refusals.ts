@@ -1,6 +1,7 @@
 // Equal refusals of one sender within a window become one entry with a count (DESIGN invariant 9): the first is written at once, so
 // that it can be looked up, the others follow together. It must never hold more than sendersMax windows open.
 import type { Entry } from '../model/entry.ts'
+import type { Log } from '../model/kind.ts'
 
 interface Window {
   readonly sender: string
@@ -11,16 +12,24 @@ interface Window {
 interface Options {
   readonly windowMs: number
   readonly sendersMax: number
-  readonly write: (entry: Entry, sender: string) => void
+  readonly log: Log
+  readonly write: (entry: Entry) => void
+  /** What refused callers can cause stays within their byte rate and above the disk reserve, which outcomes and administration need. */
+  readonly fits: (entry: Entry, sender: string) => boolean
 }
 
 export function createRefusals(options: Options): { add(entry: Entry, sender: string): void; close(): void } {
   const windows = new Map<string, Window>()
   let timer: NodeJS.Timeout | null = null
 
+  function write(entry: Entry, sender: string): void {
+    if (options.fits(entry, sender)) options.write(entry)
+    else options.log.warn('audit refusal not recorded: byte rate or disk reserve', { code: entry.code, call: entry.call })
+  }
+
   function flush(): void {
     timer = null
-    for (const window of windows.values()) if (window.count > 0) options.write({ ...window.last, count: window.count }, window.sender)
+    for (const window of windows.values()) if (window.count > 0) write({ ...window.last, count: window.count }, window.sender)
     windows.clear()
   }
 
@@ -36,7 +45,7 @@ export function createRefusals(options: Options): { add(entry: Entry, sender: st
       if (windows.size >= options.sendersMax) flush()
       windows.set(key, { sender, last: entry, count: 0 })
       timer ??= setTimeout(flush, options.windowMs)
-      options.write(entry, sender)
+      write(entry, sender)
     },
     close() {
       if (timer !== null) clearTimeout(timer)

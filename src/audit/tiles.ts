@@ -95,16 +95,6 @@ export function createTiles(dir: string, start: Start): Tiles {
     used += entry.length + 2
   }
 
-  async function place(file: { path: string; bytes: Buffer }, dirs: Set<string>): Promise<void> {
-    const path = join(dir, file.path)
-    const parent = dirname(path)
-    await mkdir(parent, { recursive: true })
-    // A directory that is new has a name to be made durable in its parent, and so on upwards.
-    for (let one = parent; one !== dirname(dir) && !known.has(one); one = dirname(one)) dirs.add(one)
-    dirs.add(parent)
-    await writeSynced(path, file.bytes)
-  }
-
   for (const entry of start.entries) keep(entry)
   return {
     get size() {
@@ -128,7 +118,7 @@ export function createTiles(dir: string, start: Start): Tiles {
       replaced = files.map((file) => `${file.path}.p`)
       files.push(...partials(size, levels, bundle.subarray(0, used)))
       const dirs = new Set<string>()
-      for (const file of files) await place(file, dirs)
+      for (const file of files) await place(dir, file, known, dirs)
       for (const one of dirs) await syncDir(one)
       for (const one of dirs) known.add(one)
       return { size, root }
@@ -138,6 +128,16 @@ export function createTiles(dir: string, start: Start): Tiles {
       replaced = []
     },
   }
+}
+
+/** Writes one file; its directory, and those above that are new, are added to `dirs` for their names to be made durable. */
+async function place(dir: string, file: { path: string; bytes: Buffer }, known: ReadonlySet<string>, dirs: Set<string>): Promise<void> {
+  const path = join(dir, file.path)
+  const parent = dirname(path)
+  await mkdir(parent, { recursive: true })
+  for (let one = parent; one !== dirname(dir) && !known.has(one); one = dirname(one)) dirs.add(one)
+  dirs.add(parent)
+  await writeSynced(path, file.bytes)
 }
 
 function partials(size: number, levels: readonly (readonly Buffer[])[], bundle: Buffer): { path: string; bytes: Buffer }[] {

@@ -24,7 +24,9 @@ before(async () => {
   await some(0, 300)
   await audit.checkpoint()
   since = readFileSync(join(whole, 'checkpoint'), 'utf8')
-  await some(300, 700)
+  await some(300, 600)
+  await audit.checkpoint()
+  await some(600, 700)
   await audit.close()
 })
 
@@ -123,6 +125,12 @@ const attacks: readonly { name: string; does: (dir: string) => void; finds: read
   },
   { name: 'a byte of a leaf tile', does: (dir) => flip(join(dir, tilePath[1])), finds: ['edit tile/0/001'] },
   { name: 'a byte of an upper tile', does: (dir) => flip(join(dir, 'tile/1/000.p/2')), finds: ['edit tile/1/000.p/2'] },
+  {
+    name: 'a byte of an earlier partial bundle',
+    does: (dir) => flip(join(dir, 'tile/entries/002.p/88')),
+    finds: ['edit tile/entries/002.p/88'],
+  },
+  { name: 'a byte of an earlier partial tile', does: (dir) => flip(join(dir, 'tile/0/002.p/88')), finds: ['edit tile/0/002.p/88'] },
   { name: 'a leaf tile gone', does: (dir) => rmSync(join(dir, tilePath[0])), finds: ['removal tile/0/000'] },
   {
     name: 'an entry and its leaf hash changed together',

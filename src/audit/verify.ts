@@ -1,7 +1,7 @@
 // Verifies a log offline from its files and the public key, streaming: what was done to it, by name, and what could be proven at all.
 // It must never say ok where a byte below the checkpoint does not hash to the signed root, and never change a file.
 import type { KeyObject } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { limits } from '../model/limits.ts'
 import { compareRows, type Finding, type Named } from './compare.ts'
@@ -49,6 +49,7 @@ export async function verifyLog(options: VerifyOptions): Promise<Verification> {
   const size = checkpoint?.size ?? 0
   const since = options.since === undefined ? null : earlier(work, options.since, options.publicKey, checkpoint)
   const tree = checkpoint === null ? null : await verifyTree(work, checkpoint, since?.size ?? -1)
+  if (checkpoint !== null && work.findings.length === 0) await verifyPartials(work, size)
   const journalEnd = await verifyJournal(work, checkpoint)
   const entries = Math.max(tree?.entries ?? 0, journalEnd)
   if (checkpoint !== null && since !== null) against(work, checkpoint, since, tree, entries)
@@ -239,6 +240,32 @@ function createUpper(dir: string, done: { level: number; hashes: Buffer[] }[]) {
       }
       return findings
     },
+  }
+}
+
+/** Partial tiles of earlier checkpoints stay until the full one is there: each must be the beginning of what stands there now. */
+async function verifyPartials(work: Work, size: number): Promise<void> {
+  for (let span = tileWidth, level = 0; span / tileWidth <= size; span *= tileWidth, level += 1) {
+    for (const kind of level === 0 ? (['entries', 0] as const) : [level]) {
+      for (let index = 0; index * span < size; index += 1) {
+        const full = tilePath(kind, index, tileWidth)
+        const width = Math.min(tileWidth, Math.floor((size * tileWidth) / span) - index * tileWidth)
+        const names = await readdir(join(work.dir, `${full}.p`)).catch(() => [])
+        const now = names.length === 0 || width === 0 ? null : await readTile(work.dir, kind, index, width)
+        for (const name of now === null ? [] : names) {
+          const bytes = await readFile(join(work.dir, `${full}.p`, name)).catch(() => null)
+          if (bytes === null || now === null) continue
+          const length = Math.min(bytes.length, now.length)
+          const whole = Number(name) <= width ? bytes.length === length : true
+          if (whole && bytes.subarray(0, length).equals(now.subarray(0, length))) continue
+          work.findings.push({
+            kind: 'edit',
+            at: `${full}.p/${name}`,
+            says: 'what an earlier checkpoint covered is not what stands there now',
+          })
+        }
+      }
+    }
   }
 }
 
