@@ -165,6 +165,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   })
 
   const tunnelSteps = createTunnelSteps({ world: () => world, clock, runs, runEvidence: door.evidence, records, forward, live, log })
+  // Ids are sortable by time and unique over restarts.
+  const boot = randomBytes(4).toString('hex')
   let counter = 0
   const accept = createAccept({
     proxy: config.listen.proxy,
@@ -176,6 +178,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       find: (scheme, host, port) => world.services.find(scheme, host, port),
       byName: (name) => world.services.byName(name),
       action: (service, method, path) => world.services.action(service, method, path),
+      manages: (host) => world.config.services.some((service) => service.hosts.includes(host)),
     },
     gather,
     tokenRequired: (peer) => peer.process === null && peer.uid === null && world.tokensCanIdentify,
@@ -185,8 +188,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       metrics.refused(refusal.code)
       earlyRefusal(audit, clock, refusal, about)
     },
-    // Sortable by time, unique over restarts.
-    newId: () => `${clock.now().toString(36)}-${(counter++).toString(36)}-${randomBytes(4).toString('hex')}`,
+    newId: () => `${clock.now().toString(36)}-${boot}-${(counter++).toString(36)}`,
   })
 
   const bound = await accept.start().catch(async (error: NodeJS.ErrnoException) => {

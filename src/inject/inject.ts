@@ -6,13 +6,12 @@ import type { Identity } from '../model/identity.ts'
 import type { Edits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Service } from '../model/service.ts'
-import { type Found, foundIn, knownHeaders } from './slots.ts'
+import { type Found, type Scan, type Slots, scan, slotsOf } from './slots.ts'
 
 export interface Placeholders {
   /** Stands in every placeholder. */
   readonly marker: string
   of(run: string, service: string): string | null
-  owner(value: string): { readonly run: string; readonly service: string } | null
 }
 
 export interface InjectOptions {
@@ -23,108 +22,93 @@ export interface InjectOptions {
 
 export type Inject = (call: Call, identity: Identity, credential: Credential, record: { note(text: string): void }) => Edits
 
-export function createInject(options: InjectOptions): Inject {
-  const { placeholders } = options
-
-  /** Throws Refusal inject.foreign_placeholder where one stands anywhere but in `own` slot. */
-  function tripwire(call: Call, identity: Identity, own: string | null, found: readonly Found[]): void {
-    const { marker } = placeholders
-    const elsewhere = (text: string): boolean => text.includes(marker) || (text.includes('%') && decoded(text).includes(marker))
-    let hit =
-      elsewhere(call.target.path) || (elsewhere(call.target.query) && !found.some((one) => one.slot === 'query' && one.value === own))
-    for (const { value, basic } of found) if (value !== own && (value.includes(marker) || basic?.includes(marker) === true)) hit = true
-    call.head.each((name, value) => {
-      if (!hit && value.includes(marker) && !found.some((one) => one.header === name)) hit = true
-    })
-    if (!hit) return
-    options.trip(identity)
-    throw new Refusal('inject.foreign_placeholder', call.target.host)
-  }
-
+export function createInject({ placeholders, trip }: InjectOptions): Inject {
+  const { marker } = placeholders
   return (call, identity, credential, record) => {
-    const service = call.service as Service
-    const found = foundIn(call.head, call.target.query, service)
+    const { service } = call
+    if (service === null) throw new Refusal('accept.host_unmanaged', call.target.host)
+    const slots = slotsOf(service, credential)
+    const seen = scan(call.head, call.target, slots, marker)
     const own = identity.run === null ? null : placeholders.of(identity.run, service.name)
-    tripwire(call, identity, own, found)
-    const own_ = found.filter((one) => one.value === own && one.ofService)
-    const foreign = found.filter((one) => one.value !== own && one.value !== '')
-    if (service.credential === 'none' && foreign.length > 0)
-      throw new Refusal('inject.foreign_credential', foreign.map((one) => one.name).join(', '))
-    if (identity.run !== null && service.credential === 'required') {
-      if (foreign.length > 0) throw new Refusal('inject.foreign_credential', foreign.map((one) => one.name).join(', '))
-      if (own_.length === 0 && service.placeholder === 'required') throw new Refusal('inject.no_placeholder', service.name)
-    } else if (foreign.length > 0) record.note(`removed what the agent sent in ${foreign.map((one) => one.name).join(', ')}`)
-    return editsFor(call, service, credential, found)
+    if (seen.stray || seen.found.some((one) => strays(one, own, marker))) {
+      trip(identity)
+      throw new Refusal('inject.foreign_placeholder', service.name)
+    }
+    const foreign = seen.found.filter((one) => one.value !== '' && one.value !== own)
+    if (service.credential === 'none' || identity.run !== null) {
+      if (foreign.length > 0) throw new Refusal('inject.foreign_credential', namesOf(foreign))
+    } else if (foreign.length > 0) record.note(`removed what the agent sent in ${namesOf(foreign)}`)
+    if (seen.cookie !== null) record.note('removed cookies that the service does not list')
+    if (identity.run !== null && service.credential === 'required' && service.placeholder === 'required') {
+      // What is left with a value is the run's own placeholder in the service's own slot.
+      if (!seen.found.some((one) => one.value !== '')) throw new Refusal('inject.no_placeholder', service.name)
+    }
+    return editsFor(call, service, credential, slots, seen)
   }
 }
 
-function editsFor(call: Call, service: Service, credential: Credential, found: readonly Found[]): Edits {
-  const remove = new Set(knownHeaders)
-  for (const slot of service.slots) if (slot.kind === 'header') remove.add(slot.name)
+/** A placeholder anywhere but, whole, in a slot of its own service. */
+function strays({ value, rest, ofService }: Found, own: string | null, marker: string): boolean {
+  if (rest.includes(marker)) return true
+  return value.includes(marker) && !(ofService && value === own)
+}
+
+function namesOf(found: readonly Found[]): string {
+  return [...new Set(found.map((one) => one.name))].join(', ')
+}
+
+function editsFor(call: Call, service: Service, credential: Credential, slots: Slots, seen: Scan): Edits {
+  const { head, target } = call
   const set: [string, Buffer][] = []
-  const cookies = keptCookies(call, service)
-  remove.add('cookie')
-  if (cookies !== '') set.push(['Cookie', Buffer.from(cookies, 'latin1')])
-  let query = found.some((one) => one.slot === 'query') ? keptQuery(call.target.query, found) : call.target.query
+  const more: string[] = []
+  let { query } = seen
+  if (seen.cookie !== null) {
+    more.push('cookie')
+    if (seen.cookie !== '') set.push(['Cookie', Buffer.from(seen.cookie, 'latin1')])
+  }
+  if (credential.kind !== 'none' && service.credential === 'none') throw new Refusal('obtain.no_credential', `${service.name} takes none`)
   switch (credential.kind) {
     case 'bearer':
-      set.push(['Authorization', checked(Buffer.concat([bearer, credential.token.reveal()]))])
+      set.push(['Authorization', Buffer.concat([bearer, checked(credential.token.reveal())])])
       for (const [name, value] of Object.entries(credential.lists ?? {})) {
-        const listed = call.head.get(name)
-        if (listed?.split(',').some((one) => one.trim() === value) === true) continue
-        remove.add(name)
-        set.push([name, Buffer.from(listed === undefined ? value : `${listed},${value}`, 'latin1')])
+        const listed = head.get(name) ?? ''
+        if (listed.split(',').some((one) => one.trim() === value)) continue
+        more.push(name)
+        set.push([name, checked(Buffer.from(listed === '' ? value : `${listed},${value}`, 'latin1'))])
       }
       break
     case 'header':
-      set.push([credential.name, checked(credential.value.reveal())])
+      // A copy: the lease may be wiped while the head waits for its turn.
+      set.push([credential.name, Buffer.from(checked(credential.value.reveal()))])
       break
     case 'query':
-      query += `${query === '' ? '?' : '&'}${credential.name}=${encodeURIComponent(checked(credential.value.reveal()).toString('latin1'))}`
+      query += `${query === '' ? '?' : '&'}${encodeURIComponent(credential.name)}=${encodeURIComponent(checked(credential.value.reveal()).toString('latin1'))}`
       break
-    case 'basic':
-      set.push([
-        'Authorization',
-        Buffer.from(`Basic ${Buffer.concat([Buffer.from(`${credential.user}:`), credential.password.reveal()]).toString('base64')}`),
-      ])
+    case 'basic': {
+      // RFC 7617 §2: the user holds no colon.
+      if (/[:\x00-\x1f\x7f]/.test(credential.user)) throw new Refusal('inject.bad_value')
+      const pair = Buffer.concat([Buffer.from(`${credential.user}:`), checked(credential.password.reveal())])
+      set.push(['Authorization', Buffer.from(`Basic ${pair.toString('base64')}`)])
+      pair.fill(0)
       break
+    }
     case 'none':
       break
     default:
       credential satisfies never
   }
-  return { remove, set, target: query === call.target.query ? null : Buffer.from(`${call.target.path}${query}`, 'latin1') }
+  return {
+    remove: more.length === 0 ? slots.remove : new Set([...slots.remove, ...more]),
+    set,
+    target: query === target.query ? null : Buffer.from(`${target.path}${query}`, 'latin1'),
+  }
 }
 
 const bearer = Buffer.from('Bearer ')
 
-/** What a header field can carry; anything else could end the line. */
+/** What a header field can carry (RFC 9110 §5.5, ASCII only); anything else could end the line. */
 function checked(value: Buffer): Buffer {
   if (value.length === 0) throw new Refusal('obtain.revoked', 'the lease has just ended')
   for (const byte of value) if (byte < 0x20 || byte > 0x7e) throw new Refusal('inject.bad_value')
   return value
-}
-
-function keptQuery(query: string, found: readonly Found[]): string {
-  const parts = query.slice(1).split('&')
-  const kept = parts.filter((_, at) => !found.some((one) => one.slot === 'query' && one.at === at))
-  return kept.length === 0 ? '' : `?${kept.join('&')}`
-}
-
-function keptCookies(call: Call, service: Service): string {
-  const value = call.head.get('cookie')
-  if (value === undefined) return ''
-  const names = new Set(service.slots.flatMap((slot) => (slot.kind === 'cookie' ? [slot.name] : [])))
-  return value
-    .split(/[;,]\s*/)
-    .filter((pair) => !names.has((pair.split('=')[0] as string).trim()))
-    .join('; ')
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
 }

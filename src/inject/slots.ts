@@ -1,108 +1,221 @@
-// Finds everything in a head that stands where a credential can stand: the service's slots and those of every other vendor.
+// Reads everything in a head that stands where a credential can stand: the service's slots and those of every other vendor.
+// One pass over the fields; it judges nothing, and what it found is never printed, only named.
+import type { Credential } from '../model/credential.ts'
 import type { RequestHead } from '../model/message.ts'
 import type { Service } from '../model/service.ts'
+import type { Target } from '../model/target.ts'
+
+/** The places of a service, in the forms that a scan asks for. Names as the reader spells them: lower-case, `_` as `-`. */
+export interface Slots {
+  readonly headers: ReadonlySet<string>
+  readonly queries: ReadonlySet<string>
+  readonly cookies: ReadonlySet<string>
+  readonly bearer: boolean
+  readonly basic: boolean
+  /** Cookies that pass both ways. */
+  readonly passing: readonly string[]
+  /** Every header that never goes on as the agent wrote it. */
+  readonly remove: ReadonlySet<string>
+}
 
 export interface Found {
-  readonly slot: 'header' | 'query' | 'cookie'
-  /** What a record may say of it. */
+  /** What a record may say of it: never text of the agent's choice. */
   readonly name: string
-  /** Lower-case header name; empty for a query parameter. */
-  readonly header: string
-  /** Index of the query parameter. */
-  readonly at: number
-  /** Bare value, without its scheme. */
+  /** Bare value, without its scheme, decoded. */
   readonly value: string
-  /** `user:password` of a Basic value. */
-  readonly basic: string | null
+  /** The other half of a Basic value. */
+  readonly rest: string
   /** Is it a slot of the called service? */
   readonly ofService: boolean
 }
 
-/** Headers in which some vendor takes a credential; `_` spellings come as `-` from the reader. */
-export const knownHeaders: ReadonlySet<string> = new Set([
+export interface Scan {
+  readonly found: readonly Found[]
+  /** The marker of a placeholder stands where no credential can. */
+  readonly stray: boolean
+  /** Query without credentials, with its `?`; the received one where it had none. */
+  readonly query: string
+  /** null: there is no Cookie, or all of it passes. */
+  readonly cookie: string | null
+}
+
+/** Headers in which some vendor takes a credential. */
+const knownHeaders = [
   'authorization',
-  'proxy-authorization',
   'x-api-key',
   'api-key',
   'x-goog-api-key',
   'xi-api-key',
+  'x-auth-token',
+  'x-access-token',
   'private-token',
   'job-token',
   'x-subscription-token',
+  'ocp-apim-subscription-key',
+  'x-functions-key',
   'dd-api-key',
   'dd-application-key',
   'x-amz-security-token',
+]
+
+/** Query parameters in which some vendor takes one, without `$`, `-`, `_` and `.`. */
+const knownQueries: ReadonlySet<string> = new Set([
+  'key',
+  'apikey',
+  'xapikey',
+  'accesstoken',
+  'oauthtoken',
+  'privatetoken',
+  'authtoken',
+  'bearertoken',
+  'clientsecret',
+  'subscriptionkey',
 ])
 
-/** Query parameters in which some vendor takes one. */
-const knownQuery: ReadonlySet<string> = new Set(['key', 'api_key', 'api-key', 'apikey', 'access_token', 'private_token', 'token'])
+/** How browsers give OpenAI a key: one of the offered subprotocols. */
+const subprotocolKey = 'openai-insecure-api-key.'
 
-export function foundIn(head: RequestHead, query: string, service: Service): readonly Found[] {
+const known = new WeakMap<Service, Map<string, Slots>>()
+
+/** The slot that the credential itself fills counts as the service's, whatever the configuration chose. */
+export function slotsOf(service: Service, credential: Credential): Slots {
+  const extra = credential.kind === 'header' || credential.kind === 'query' ? `${credential.kind} ${credential.name}` : ''
+  const bySlot = known.get(service) ?? new Map<string, Slots>()
+  const slots = bySlot.get(extra)
+  if (slots !== undefined) return slots
+  const made = makeSlots(service, credential)
+  bySlot.set(extra, made)
+  known.set(service, bySlot)
+  return made
+}
+
+function makeSlots(service: Service, credential: Credential): Slots {
+  const named = (kind: 'header' | 'query' | 'cookie'): string[] => [
+    ...service.slots.flatMap((slot) => (slot.kind === kind ? [slot.name] : [])),
+    ...(credential.kind === kind ? [credential.name] : []),
+  ]
+  const headers = new Set(named('header').map((name) => name.toLowerCase().replaceAll('_', '-')))
+  return {
+    headers,
+    queries: new Set(named('query').map((name) => name.toLowerCase())),
+    cookies: new Set(named('cookie')),
+    bearer: service.slots.some((slot) => slot.kind === 'bearer'),
+    basic: service.slots.some((slot) => slot.kind === 'basic'),
+    passing: service.cookies,
+    remove: new Set([...knownHeaders, 'proxy-authorization', ...headers]),
+  }
+}
+
+export function scan(head: RequestHead, target: Target, slots: Slots, marker: string): Scan {
   const found: Found[] = []
+  let stray = marked(target.path, marker)
+  let kept: string[] | null = null
+  let dropped = false
   head.each((name, value) => {
-    const custom = service.slots.some((slot) => slot.kind === 'header' && slot.name === name)
-    if (knownHeaders.has(name) || custom) {
-      if (name !== 'proxy-authorization') found.push(headerFound(name, value, service, custom))
-    } else if (name === 'cookie') cookiesIn(value, service, found)
+    if (name === 'cookie') {
+      kept ??= []
+      for (const pair of value.split(';')) if (!cookie(pair, kept, slots, found, marker)) dropped = true
+      if (marked(value, marker) && !found.some((one) => one.value.includes(marker))) stray = true
+    } else if (name === 'authorization') found.push(authorization(value, slots))
+    else if (name === 'proxy-authorization') stray ||= value.includes(marker) || basicText(value).includes(marker)
+    else if (slots.remove.has(name)) found.push({ name, value, rest: '', ofService: slots.headers.has(name) })
+    else {
+      if (marked(value, marker)) stray = true
+      if (name === 'sec-websocket-protocol' && value.includes(subprotocolKey))
+        found.push({ name: 'subprotocol', value, rest: '', ofService: false })
+    }
   })
-  if (query !== '') queryIn(query, service, found)
-  return found
+  const query = target.query === '' ? '' : readQuery(target.query, slots, found, marker)
+  return {
+    found,
+    stray: stray || query === null,
+    query: query ?? '',
+    cookie: dropped && kept !== null ? (kept as string[]).join('; ') : null,
+  }
 }
 
-function headerFound(name: string, value: string, service: Service, custom: boolean): Found {
-  if (name !== 'authorization') return { slot: 'header', name, header: name, at: -1, value, basic: null, ofService: custom }
-  const match = /^(bearer|basic|token) +(.*)$/i.exec(value)
+/** RFC 9110 §11.4: a scheme in any case, then its value. */
+function authorization(value: string, slots: Slots): Found {
+  const match = /^(bearer|basic|token)(?: +(.*))?$/i.exec(value)
   const scheme = match?.[1]?.toLowerCase() ?? ''
-  const bare = match?.[2] ?? value
-  const ofService =
-    service.slots.some((slot) => (slot.kind === 'bearer' && scheme === 'bearer') || (slot.kind === 'basic' && scheme === 'basic')) || custom
-  if (scheme !== 'basic') return { slot: 'header', name, header: name, at: -1, value: bare, basic: null, ofService }
-  const text = Buffer.from(bare, 'base64').toString('latin1')
-  const password = text.slice(text.indexOf(':') + 1)
-  return { slot: 'header', name, header: name, at: -1, value: password === '' ? text.replace(/:$/, '') : password, basic: text, ofService }
+  const ofService = slots.headers.has('authorization') || (slots.bearer && scheme === 'bearer') || (slots.basic && scheme === 'basic')
+  const name = 'authorization'
+  if (scheme !== 'basic') return { name, value: match === null ? value : (match[2] ?? ''), rest: '', ofService }
+  const text = basicText(value)
+  const colon = text.indexOf(':')
+  const user = colon < 0 ? text : text.slice(0, colon)
+  const password = colon < 0 ? '' : text.slice(colon + 1)
+  // RFC 7617 §2: many APIs take a key as the user, with no password.
+  return password === '' ? { name, value: user, rest: '', ofService } : { name, value: password, rest: user, ofService }
 }
 
-function cookiesIn(value: string, service: Service, found: Found[]): void {
-  for (const pair of value.split(/[;,]\s*/)) {
-    const equals = pair.indexOf('=')
-    const name = pair.slice(0, equals).trim()
-    if (service.slots.some((slot) => slot.kind === 'cookie' && slot.name === name))
-      found.push({
-        slot: 'cookie',
-        name: `cookie ${name}`,
-        header: 'cookie',
-        at: -1,
-        value: pair.slice(equals + 1),
-        basic: null,
-        ofService: true,
-      })
+function basicText(value: string): string {
+  const match = /^basic +(\S+)$/i.exec(value)
+  return match === null ? '' : Buffer.from(match[1] as string, 'base64').toString('latin1')
+}
+
+/** False when the pair does not go on. A Cookie is a credential, so only what the service lists passes (RFC 6265 §4.2.1). */
+function cookie(text: string, kept: string[], slots: Slots, found: Found[], marker: string): boolean {
+  const pair = text.trim()
+  const equals = pair.indexOf('=')
+  const name = equals < 0 ? '' : pair.slice(0, equals).trim()
+  if (slots.cookies.has(name)) {
+    found.push({ name: 'cookie', value: pair.slice(equals + 1).trim(), rest: '', ofService: true })
+    return false
   }
+  // A comma separates pairs for some origins.
+  if (name === '' || !slots.passing.includes(name) || pair.includes(',') || marked(pair, marker)) return false
+  kept.push(pair)
+  return true
 }
 
-function queryIn(query: string, service: Service, found: Found[]): void {
-  for (const [at, part] of query.slice(1).split('&').entries()) {
+/** null: the marker stands in a parameter that is no slot. Some origins split at `;` too. */
+function readQuery(query: string, slots: Slots, found: Found[], marker: string): string | null {
+  const parts = query.slice(1).split(/([&;])/)
+  let kept = ''
+  let changed = false
+  for (let at = 0; at < parts.length; at += 2) {
+    const part = parts[at] as string
     const equals = part.indexOf('=')
-    const name = percentDecoded(equals < 0 ? part : part.slice(0, equals))
-    const ofService = service.slots.some((slot) => slot.kind === 'query' && slot.name === name.toLowerCase())
-    if (!ofService && !knownQuery.has(name.toLowerCase())) continue
-    // A page token is no credential: only slots of the service and names that mean nothing else count.
-    if (!ofService && name.toLowerCase() === 'token') continue
-    found.push({
-      slot: 'query',
-      name: `query ${name.toLowerCase()}`,
-      header: '',
-      at,
-      value: equals < 0 ? '' : percentDecoded(part.slice(equals + 1)),
-      basic: null,
-      ofService,
-    })
+    const name = parameterName(equals < 0 ? part : part.slice(0, equals))
+    const ofService = slots.queries.has(name)
+    if (ofService || knownQueries.has(name.replace(/[$._-]/g, ''))) {
+      const value = equals < 0 ? '' : unescaped(part.slice(equals + 1).replaceAll('+', ' '))
+      found.push({ name: 'query', value, rest: '', ofService })
+      changed = true
+    } else {
+      if (marked(part, marker)) return null
+      kept += kept === '' ? part : `${parts[at - 1]}${part}`
+    }
   }
+  if (!changed) return query
+  return kept === '' ? '' : `?${kept}`
 }
 
-function percentDecoded(text: string): string {
-  try {
-    return decodeURIComponent(text.replaceAll('+', ' '))
-  } catch {
-    return text
+/** As the most lenient origin reads it: decoded, any case, without blanks, controls and the brackets of a list. */
+function parameterName(text: string): string {
+  if (/^[a-z]*$/.test(text)) return text
+  return unescaped(text.replaceAll('+', ' '))
+    .toLowerCase()
+    .replace(/[\x00-\x20\x7f]/g, '')
+    .replace(/\[.*$/, '')
+}
+
+/** Percent-decoded byte by byte: what is malformed stays, so that it hides nothing behind it. */
+function unescaped(text: string): string {
+  return text.includes('%') ? text.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))) : text
+}
+
+const unescapesMax = 3
+
+/** Does the marker stand in it, plain or percent-encoded, even twice? */
+function marked(text: string, marker: string): boolean {
+  let plain = text
+  for (let times = 0; times < unescapesMax; times++) {
+    if (plain.includes(marker)) return true
+    const next = unescaped(plain)
+    if (next === plain) return false
+    plain = next
   }
+  return plain.includes(marker)
 }
