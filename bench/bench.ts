@@ -2,7 +2,7 @@
 // The proxy has core 0, client and upstream core 1. Identity, policy, injection, scrub and durable audit are ON for us.
 //   --quick        three rounds instead of five      --json FILE   one row a measure
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -86,11 +86,13 @@ async function measure(peer: Peer, child: ChildProcess, ground: Ground): Promise
   return figure
 }
 
+const squidLog = (): string => spawnSync('tail', ['-n', '20', join(ground.dir, 'squid', 'cache.log')], { encoding: 'utf8' }).stdout
+
 const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number
 
 async function ready(port: number, child: ChildProcess, log: readonly string[]): Promise<void> {
   for (let tries = 0; tries < 200; tries++) {
-    if (child.exitCode !== null) throw new Error(`ended at its start:\n${log.join('')}`)
+    if (child.exitCode !== null) throw new Error(`ended at its start:\n${log.join('')}${squidLog()}`)
     if (spawnSync('sh', ['-c', `grep -q ":$(printf %04X ${port}) 00000000:0000 0A" /proc/net/tcp`]).status === 0) return
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
@@ -99,6 +101,7 @@ async function ready(port: number, child: ChildProcess, log: readonly string[]):
 
 function prepare(): Ground {
   const dir = mkdtempSync(join(tmpdir(), 'ostiary-bench-'))
+  chmodSync(dir, 0o755)
   const now = Date.now()
   const host = 'api.openai.com'
   const upstreamCa = createRootAuthority({ commonName: 'Bench upstream', now, years: 1 })

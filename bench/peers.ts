@@ -37,7 +37,7 @@ export function squid(ground: Ground): Peer | string {
     join(dir, 'squid.conf'),
     `http_port 127.0.0.1:3129 ssl-bump tls-cert=${join(dir, 'ca.pem')} generate-host-certificates=on dynamic_cert_mem_cache_size=4MB
 sslcrtd_program ${certgen} -s ${join(dir, 'certs')} -M 4MB
-sslcrtd_children 1
+sslcrtd_children 1 startup=1 idle=1
 ssl_bump bump all
 sslproxy_cert_error deny all
 tls_outgoing_options cafile=${ground.upstreamCa}
@@ -55,12 +55,14 @@ request_header_access Authorization deny all
 request_header_access Cookie deny all
 request_header_add Authorization "Bearer ${ground.credential}" all
 hosts_file ${join(ground.dir, 'hosts')}
-cache_effective_user root
+cache_effective_user proxy
 shutdown_lifetime 1 seconds
 workers 1
 `,
   )
-  return { name: 'squid', port: 3129, words: ['squid', '-N', '-n', 'ostiarybench', '-f', join(dir, 'squid.conf')], ca: ground.caCert }
+  // Started as root it changes to its own user, who must be able to read and write here.
+  execFileSync('chown', ['-R', 'proxy', dir])
+  return { name: 'squid', port: 3129, words: ['squid', '-N', '-n', `ostiary${process.pid}`, '-f', join(dir, 'squid.conf')], ca: ground.caCert }
 }
 
 export function mitmproxy(ground: Ground): Peer | string {
