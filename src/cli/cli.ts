@@ -1,10 +1,12 @@
 // The command line: words to commands. Each command is a file; here stand only names, options and examples.
 import { readFileSync } from 'node:fs'
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, type Option } from 'commander'
+import { ConfigMistakes, Refusal, refusals } from '../model/refusal.ts'
 import { Declined, NotRunning } from './admin-client.ts'
+import { printMistakes } from './check.ts'
 import type { Context, GlobalOptions } from './context.ts'
 import { whereThingsLie } from './context.ts'
-import { createOutput } from './print.ts'
+import { createOutput, printableLines, WrongUse } from './print.ts'
 
 const examples = `
 Examples:
@@ -27,48 +29,91 @@ export async function run(argv: readonly string[]): Promise<number> {
     await program.parseAsync([...argv], { from: 'user' })
     return code
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 || error.code === 'commander.help' ? 0 : 2
-    const json = argv.includes('--json')
-    const { message } = error as Error
-    if (json)
-      process.stdout.write(
-        `${JSON.stringify({ ok: false, error: { says: message, ...(error instanceof Declined ? { body: error.body } : {}) } })}\n`,
-      )
-    else process.stderr.write(`ostiary: ${message}\n`)
-    return error instanceof NotRunning ? 3 : 1
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+    return said(error, beforeDashes(argv).includes('--json'))
   }
+}
+
+/** What stands behind `--` are words of the agent's own. */
+function beforeDashes(argv: readonly string[]): readonly string[] {
+  const at = argv.indexOf('--')
+  return at === -1 ? argv : argv.slice(0, at)
+}
+
+/** An error in words, on standard error, or as one JSON document on standard output; the exit code. */
+function said(error: unknown, json: boolean): number {
+  const out = createOutput(json)
+  if (error instanceof ConfigMistakes) return printMistakes(out, error)
+  const says = sentenceOf(error)
+  if (json) {
+    const more =
+      error instanceof Refusal ? { code: error.code } : error instanceof Declined && error.code !== null ? { code: error.code } : {}
+    out.line(JSON.stringify({ ok: false, error: { ...more, says: printableLines(says) } }, null, 2))
+  } else out.problem(says)
+  if (error instanceof WrongUse) return 2
+  return error instanceof NotRunning ? 3 : 1
+}
+
+function sentenceOf(error: unknown): string {
+  if (error instanceof Refusal) {
+    const detail = error.detail === '' ? '' : ` (${error.detail})`
+    return `${error.says}${detail}\n${refusals[error.code].mend}\nostiary explain ${error.code}`
+  }
+  if (!(error instanceof Error)) return String(error)
+  const { code, path } = error as NodeJS.ErrnoException
+  if (code === 'ENOENT' && path !== undefined) return `there is no ${path}`
+  if (code === 'EACCES' && path !== undefined) return `${path} may not be opened by this user`
+  return process.env['OSTIARY_DEBUG'] === undefined ? error.message : (error.stack ?? error.message)
 }
 
 type Done = (code: number) => void
 
+/** The program with all its names; `done` is told the exit code of the command that ran. */
 export function build(done: Done): Command {
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
   const program = new Command('ostiary')
     .description('Gives AI agents an identity instead of API keys.')
     .version(version)
-    .option('--config <file>', 'configuration (default: ~/.config/ostiary/ostiary.yaml)')
-    .option('--data <dir>', 'data directory (default: ~/.local/share/ostiary)')
-    .option('--json', 'one JSON document instead of text')
     .addHelpText('after', examples)
-    .exitOverride()
-    .showHelpAfterError('(ostiary --help shows what there is)')
     .enablePositionalOptions()
-  const context = (): Context => {
-    const options = program.opts<GlobalOptions>()
-    return { ...whereThingsLie(options), out: createOutput(options.json === true) }
-  }
+  const found: { -readonly [Key in keyof GlobalOptions]: GlobalOptions[Key] } = {}
+  const context = (): Context => ({ ...whereThingsLie(found), out: createOutput(found.json === true) })
   const ends = (work: Promise<number>): Promise<void> => work.then(done)
   life(program, context, ends)
+  words(program, context, ends)
   agents(program, context, ends)
   secrets(program, context, ends)
+  credentials(program, context, ends)
   log(program, context, ends)
-  // `--json` behind the command works as well as before it.
-  for (const command of [...program.commands, ...program.commands.flatMap((one) => one.commands)]) {
-    command.exitOverride()
-    if (command.name() !== 'run')
-      command.option('--json', 'one JSON document instead of text').on('option:json', () => program.setOptionValue('json', true))
-  }
+  everywhere(program, found)
   return program
+}
+
+/** The global options work before a command and behind it. */
+function everywhere(command: Command, found: { config?: string; data?: string; json?: boolean }): void {
+  command
+    .exitOverride()
+    .showHelpAfterError('(add --help to see what there is)')
+    .option('--config <file>', 'configuration (default: ~/.config/ostiary/ostiary.yaml)')
+    .on('option:config', (file: string) => {
+      found.config = file
+    })
+    .option('--data <dir>', 'data directory (default: ~/.local/share/ostiary)')
+    .on('option:data', (dir: string) => {
+      found.data = dir
+    })
+  // `run` has no document to print; what its command prints is its own.
+  if (command.name() !== 'run')
+    command.option('--json', 'one JSON document instead of text').on('option:json', () => {
+      found.json = true
+    })
+  if (command.parent !== null) command.configureHelp({ visibleOptions: ownOptions })
+  for (const one of command.commands) everywhere(one, found)
+}
+
+/** The global ones are named once, by `ostiary --help`. */
+function ownOptions(command: Command): Option[] {
+  return command.options.filter((option) => !['--config', '--data', '--json'].includes(option.long ?? ''))
 }
 
 type MakeContext = () => Context
@@ -78,6 +123,10 @@ function life(program: Command, context: MakeContext, ends: Ends): void {
   program
     .command('start')
     .description('start the broker and the proxy in the foreground')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ostiary start\n  ostiary start --config ./ostiary.yaml --data ./data\n\nSIGTERM and Ctrl-C finish the calls under way, SIGHUP reloads.',
+    )
     .action(async () => ends((await import('./server.ts')).start(context())))
   program
     .command('stop')
@@ -87,21 +136,30 @@ function life(program: Command, context: MakeContext, ends: Ends): void {
     .command('status')
     .description('listeners, paths, runs, policy version, suspensions')
     .option('--wait <seconds>', 'wait until it is ready')
+    .addHelpText('after', '\nExamples:\n  ostiary status\n  ostiary status --wait 10 --json')
     .action(async (options) => ends((await import('./server.ts')).status(context(), options)))
   program
     .command('reload')
     .description('bring the changed configuration into force; exit code 1 with reasons when it may not')
     .option('--show', 'only show what would change')
+    .addHelpText('after', '\nExamples:\n  ostiary reload --show\n  ostiary reload')
     .action(async (options) => ends((await import('./server.ts')).reload(context(), options)))
   program
     .command('log-level')
     .argument('<level>', 'debug, info, warn or error')
     .description('change the log level at run time')
     .action(async (level) => ends((await import('./server.ts')).logLevel(context(), level)))
+}
+
+function words(program: Command, context: MakeContext, ends: Ends): void {
   program
     .command('check')
     .description('read the configuration and its policies offline and name every mistake')
     .option('--schema', 'print the JSON Schema for editors')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ostiary check\n  ostiary check --config ./ostiary.yaml --json\n  ostiary check --schema > ostiary.schema.json\n\nExit code 1 when there are mistakes.',
+    )
     .action(async (options) => ends((await import('./check.ts')).check(context(), options)))
   program
     .command('doctor')
@@ -122,11 +180,27 @@ function life(program: Command, context: MakeContext, ends: Ends): void {
     .command('completion')
     .argument('<shell>', 'bash, zsh or fish')
     .description('shell completion: source <(ostiary completion bash)')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  source <(ostiary completion bash)\n  ostiary completion zsh > ~/.zfunc/_ostiary\n  ostiary completion fish | source',
+    )
     .action(async (shell) => {
       const text = (await import('./completion.ts')).completion(program, shell)
-      if (text === null) throw new Error(`no completion for ${shell}: bash, zsh or fish`)
+      if (text === null) throw new WrongUse(`no completion for ${shell}: bash, zsh or fish`)
       process.stdout.write(text)
     })
+}
+
+/** Written beside the examples that it plays; a package without them has no story to tell. */
+async function story(options: { readonly json: boolean; readonly keep?: boolean }): Promise<number> {
+  const file = import.meta.url.endsWith('.ts') ? './story.ts' : './story.js'
+  try {
+    const { storyCommand } = await import(new URL(file, import.meta.url).href)
+    return await storyCommand(options)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
+    throw new Error('the story is not in this package: clone the repository, then `npm ci && npm start`')
+  }
 }
 
 function agents(program: Command, context: MakeContext, ends: Ends): void {
@@ -141,6 +215,11 @@ function agents(program: Command, context: MakeContext, ends: Ends): void {
     .passThroughOptions()
     .action(async (words, options) => ends((await import('./run.ts')).runCommand(words, { dataDir: context().dataDir, ...options })))
   program
+    .command('story')
+    .option('--keep', 'leave everything running, with three commands to try')
+    .description('the main job and the attacks on it, against local stand-ins for the vendors')
+    .action(async (options) => ends(story({ ...options, json: context().out.json })))
+  program
     .command('runs')
     .description('the runs there are')
     .action(async () => ends((await import('./runs.ts')).listRuns(context())))
@@ -154,24 +233,29 @@ function agents(program: Command, context: MakeContext, ends: Ends): void {
     .argument('<what>', 'run, workload or credential')
     .argument('<name>')
     .description('cut what is open within a second and refuse what comes')
+    .addHelpText('after', '\nExamples:\n  ostiary revoke workload coder\n  ostiary revoke credential openai-research')
     .action(async (what, name) => ends((await import('./runs.ts')).revoke(context(), what, name)))
 }
 
 function secrets(program: Command, context: MakeContext, ends: Ends): void {
-  const secret = program.command('secret').description('sealed values: they go in, never out')
-  for (const [name, rotate] of [
-    ['set', false],
-    ['rotate', true],
-  ] as const) {
-    secret
-      .command(name)
-      .argument('<name>')
-      .requiredOption('--for <service>', 'the service it is for; it opens for nothing else')
-      .option('--from-file <file>')
-      .option('--from-env <variable>')
+  const secret = program
+    .command('secret')
+    .description('sealed values: they go in, never out')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ostiary secret set gemini --for gemini\n  pass show gemini | ostiary secret set gemini --for gemini --stdin\n  ostiary secret rotate gemini --from-file new.key\n  ostiary secret list',
+    )
+  for (const rotate of [false, true]) {
+    const purpose = 'the service it is for; it opens for nothing else'
+    const command = secret.command(rotate ? 'rotate' : 'set').argument('<name>')
+    if (rotate) command.option('--for <service>', `${purpose} (default: as it was)`)
+    else command.requiredOption('--for <service>', purpose)
+    command
+      .option('--from-file <file>', 'read it from a file')
+      .option('--from-env <variable>', 'read it from an environment variable')
       .option('--stdin', 'read it from standard input')
       .description(rotate ? 'replace a value; leases of the old one end' : 'seal a value, typed at a prompt unless told otherwise')
-      .action(async (of, options) => ends((await import('./secrets.ts')).setSecret(context(), of, options, rotate)))
+      .action(async (name, options) => ends((await import('./secrets.ts')).setSecret(context(), name, options, rotate)))
   }
   secret
     .command('list')
@@ -182,7 +266,13 @@ function secrets(program: Command, context: MakeContext, ends: Ends): void {
     .argument('<name>')
     .description('forget a value')
     .action(async (name) => ends((await import('./secrets.ts')).removeSecret(context(), name)))
-  const credential = program.command('credential').description('how services are reached')
+}
+
+function credentials(program: Command, context: MakeContext, ends: Ends): void {
+  const credential = program
+    .command('credential')
+    .description('how services are reached')
+    .addHelpText('after', '\nExamples:\n  ostiary credential list\n  ostiary credential setup openai-research')
   credential
     .command('list')
     .description('credentials and whether they are ready')
@@ -213,7 +303,13 @@ function secrets(program: Command, context: MakeContext, ends: Ends): void {
 }
 
 function log(program: Command, context: MakeContext, ends: Ends): void {
-  const audit = program.command('audit').description('the transparency log')
+  const audit = program
+    .command('audit')
+    .description('the transparency log')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ostiary audit tail --follow\n  ostiary audit export > records.jsonl\n  ostiary audit verify --since checkpoint-of-yesterday',
+    )
   audit
     .command('tail')
     .option('-f, --follow', 'go on with what comes')

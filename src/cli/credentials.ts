@@ -1,7 +1,7 @@
 // credential list|setup, issuer jwks|rotate, ca print: what a vendor or a client must be given.
 import { must, mustOrOffline } from './admin-client.ts'
 import { type Context, refusedWithSecrets } from './context.ts'
-import { paint, printable, table } from './print.ts'
+import { paint, printable, table, WrongUse } from './print.ts'
 
 export async function listCredentials(context: Context): Promise<number> {
   const { out } = context
@@ -25,10 +25,8 @@ export async function setupCredential(context: Context, name: string, options: {
   const { credentials } = await must(dataDir, 'GET', '/credentials')
   const found = credentials.find((one: Record<string, unknown>) => one['name'] === name)
   if (found === undefined) {
-    out.problem(
-      `there is no credential ${name}; one of: ${credentials.map((one: Record<string, unknown>) => one['name']).join(', ') || 'none is configured'}`,
-    )
-    return 2
+    const known = credentials.map((one: Record<string, unknown>) => one['name']).join(', ')
+    throw new WrongUse(`there is no credential ${name}; one of: ${known || 'none is configured'}`)
   }
   if (!out.json && options.verifyOnly !== true) {
     for (const line of found.steps as string[]) out.line(printable(line))
@@ -57,10 +55,7 @@ export async function issuerJwks(context: Context, credential: string): Promise<
 
 export async function issuerRotate(context: Context, credential: string): Promise<number> {
   const refused = refusedWithSecrets()
-  if (refused !== null) {
-    context.out.problem(refused)
-    return 2
-  }
+  if (refused !== null) throw new WrongUse(refused)
   const body = await must(context.dataDir, 'POST', '/issuer/rotate', { credential })
   context.out.value(body, () => context.out.line('the next key signs now; upload the new key set, it holds the one after it'))
   return 0

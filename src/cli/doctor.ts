@@ -1,12 +1,18 @@
 // doctor: what this machine can and cannot do for Ostiary, each with what to do about it.
 import { existsSync, statSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { probeSandbox } from '../launch/sandbox.ts'
+import { ConfigMistakes } from '../model/refusal.ts'
 import { kernelIsAsked } from '../net/kernel.ts'
 import { ask } from './admin-client.ts'
 import type { Context } from './context.ts'
 import { paint, printable } from './print.ts'
+
+const askMs = 3_000
+/** sun_path of Linux, without its NUL. */
+const socketPathBytesMax = 107
 
 interface Finding {
   readonly what: string
@@ -62,29 +68,73 @@ function clone(): Finding {
 }
 
 async function installation({ dataDir, configFile }: Context): Promise<readonly Finding[]> {
-  const findings: Finding[] = []
+  const status = await ask(dataDir, 'GET', '/status', undefined, askMs).catch(() => null)
+  const running = status?.status === 200
+  const { findings, listens } = await configuration(configFile, dataDir)
+  const ports = running ? [] : await Promise.all(listens.map(free))
+  return [
+    ...findings,
+    ...data(dataDir, running),
+    ...ports,
+    {
+      what: 'server',
+      ok: running,
+      says: running ? `running, pid ${status?.body.pid}` : 'not running: `ostiary start`',
+    },
+  ]
+}
+
+interface Listens {
+  readonly name: string
+  readonly host: string
+  readonly port: number
+}
+
+async function configuration(
+  configFile: string | null,
+  dataDir: string,
+): Promise<{ readonly findings: readonly Finding[]; readonly listens: readonly Listens[] }> {
   const { loadConfig } = await import('../compose/kinds.ts')
   try {
     const config = loadConfig(configFile, dataDir)
-    findings.push({
-      what: 'configuration',
-      ok: configFile !== null,
-      says: configFile === null ? 'there is none: everything is refused' : `${config.file}: no mistakes`,
-    })
     const { custodyWarnings } = await import('../config/custody.ts')
-    for (const warning of custodyWarnings(config)) findings.push({ what: 'custody', ok: false, says: warning })
+    const says = configFile === null ? 'there is none: everything is refused' : `${config.file}: no mistakes`
+    return {
+      findings: [
+        { what: 'configuration', ok: configFile !== null, says },
+        ...custodyWarnings(config).map((warning) => ({ what: 'custody', ok: false, says: warning })),
+      ],
+      listens: Object.entries(config.listen).flatMap(([name, at]) => (at === null || at.port === 0 ? [] : [{ name, ...at }])),
+    }
   } catch (error) {
-    findings.push({ what: 'configuration', ok: false, says: `${(error as Error).message}: see \`ostiary check\`` })
+    if (!(error instanceof ConfigMistakes)) throw error
+    return { findings: [{ what: 'configuration', ok: false, says: `${error.message}: see \`ostiary check\`` }], listens: [] }
   }
-  if (existsSync(dataDir)) {
-    const open = (statSync(dataDir).mode & 0o077) !== 0
-    findings.push({ what: 'data', ok: !open, says: open ? `${dataDir} can be entered by others: chmod 700 ${dataDir}` : dataDir })
-  }
-  const status = await ask(dataDir, 'GET', '/status', undefined, 3_000).catch(() => null)
-  findings.push({
-    what: 'server',
-    ok: status !== null,
-    says: status === null ? 'not running: `ostiary start`' : `running, pid ${status.body.pid}`,
+}
+
+/** The public certificate lies where agents can read it, beside the data directory that they cannot. */
+function data(dataDir: string, running: boolean): readonly Finding[] {
+  if (!existsSync(dataDir)) return [{ what: 'data', ok: true, says: `${dataDir} is made by the first start` }]
+  const open = (statSync(dataDir).mode & 0o077) !== 0
+  const found: Finding[] = [{ what: 'data', ok: !open, says: open ? `others can enter it: chmod 700 ${dataDir}` : dataDir }]
+  const ca = join(`${dataDir}.run`, 'ca.pem')
+  const there = existsSync(ca)
+  found.push({ what: 'ca', ok: there || !running, says: there ? ca : 'made by the first start' })
+  const socket = join(dataDir, 'admin.sock')
+  if (Buffer.byteLength(socket) > socketPathBytesMax)
+    found.push({ what: 'data', ok: false, says: `${socket} is too long for a Unix socket: choose a shorter --data` })
+  return found
+}
+
+/** May this user listen there, and does nobody else? */
+function free({ name, host, port }: Listens): Promise<Finding> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      resolve({ what: `port ${name}`, ok: false, says: `${host}:${port} cannot be had (${error.code}): write another under listen` }),
+    )
+    server.listen({ host, port, exclusive: true }, () =>
+      server.close(() => resolve({ what: `port ${name}`, ok: true, says: `${host}:${port} is free` })),
+    )
   })
-  return findings
 }

@@ -2,7 +2,7 @@
 import { type RefusalCode, refusals } from '../model/refusal.ts'
 import { must } from './admin-client.ts'
 import type { Context } from './context.ts'
-import { paint, printable } from './print.ts'
+import { paint, printable, WrongUse } from './print.ts'
 
 export async function explain(
   context: Context,
@@ -23,15 +23,12 @@ export async function explain(
   const match = /^(?:([A-Z]+)\s+)?(https?:\/\/\S+)$/.exec(text)
   if (match === null) {
     const near = Object.keys(refusals).filter((code) => code.includes(text) || text.includes(code.split('.')[1] as string))
-    out.problem(
-      `${printable(text)} is neither a code nor a request${near.length > 0 ? `; did you mean ${near.join(', ')}?` : ''}. Write: ostiary explain decide.denied   or   ostiary explain "POST https://api.openai.com/v1/responses" --as WORKLOAD`,
+    const meant = text !== '' && near.length > 0 ? `; did you mean ${near.join(', ')}?` : ''
+    throw new WrongUse(
+      `${text} is neither a code nor a request${meant}\nostiary explain decide.denied\nostiary explain "POST https://api.openai.com/v1/responses" --as WORKLOAD`,
     )
-    return 2
   }
-  if (options.as === undefined) {
-    out.problem('name the workload that would ask: --as WORKLOAD')
-    return 2
-  }
+  if (options.as === undefined) throw new WrongUse('name the workload that would ask: --as WORKLOAD')
   const body = await must(dataDir, 'POST', '/explain', {
     workload: options.as,
     method: match[1] ?? 'GET',
@@ -42,7 +39,7 @@ export async function explain(
     out.line(
       body.permitted
         ? `${paint('green', 'permitted')} by ${body.policies.map((one: string) => `"${printable(one)}"`).join(', ')}`
-        : `${paint('red', 'refused')}  ${body.code}`,
+        : `${paint('red', 'refused')}  ${printable(body.code)}`,
     )
     for (const says of body.says as string[]) out.line(`  ${printable(says)}`)
   })

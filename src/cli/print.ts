@@ -8,13 +8,21 @@ export interface Output {
   problem(text: string): void
 }
 
+/** Wrong use of the command line; exit code 2. */
+export class WrongUse extends Error {
+  constructor(says: string) {
+    super(says)
+    this.name = 'WrongUse'
+  }
+}
+
 export function createOutput(json: boolean): Output {
   const line = (text = ''): void => void process.stdout.write(`${text}\n`)
   return {
     json,
     line,
     value: (value, human) => (json ? line(JSON.stringify(value, null, 2)) : human()),
-    problem: (text) => void process.stderr.write(`${paint('red', 'ostiary:')} ${text}\n`),
+    problem: (text) => void process.stderr.write(`${styleText('red', 'ostiary:', { stream: process.stderr })} ${printableLines(text)}\n`),
   }
 }
 
@@ -24,10 +32,15 @@ export function paint(style: Parameters<typeof styleText>[0], text: string): str
 
 /** Outside text never moves the cursor or changes the direction of reading. */
 export function printable(value: unknown): string {
-  return String(value ?? '').replace(
-    /[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]/g,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
+  return String(value ?? '').replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\u115f\u1160\u3164\uffa0]/gu, (char) => {
+    const code = (char.codePointAt(0) as number).toString(16)
+    return code.length <= 4 ? `\\u${code.padStart(4, '0')}` : `\\u{${code}}`
+  })
+}
+
+/** Our own sentences may have several lines; what stands in them may do nothing else. */
+export function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n')
 }
 
 /** The last column is cut to the width; the others are as wide as they must be. */
@@ -36,7 +49,7 @@ export function table(
   rows: readonly (readonly unknown[])[],
   width = process.stdout.columns ?? 80,
 ): readonly string[] {
-  const texts = [head, ...rows.map((row) => row.map(printable))]
+  const texts = [head, ...rows.map((row) => row.map((cell) => printable(cell)))]
   const widths = head.map((_, at) => Math.max(...texts.map((row) => String(row[at] ?? '').length)))
   return texts.map((row, at) => {
     const text = row.map((cell, column) => String(cell).padEnd(column === row.length - 1 ? 0 : (widths[column] as number))).join('  ')

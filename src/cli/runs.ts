@@ -1,7 +1,7 @@
 // runs, resume, revoke: what is under way, and how to end it.
 import { must } from './admin-client.ts'
 import type { Context } from './context.ts'
-import { table } from './print.ts'
+import { printable, table, WrongUse } from './print.ts'
 
 export async function listRuns({ dataDir, out }: Context): Promise<number> {
   const { runs } = await must(dataDir, 'GET', '/runs')
@@ -21,17 +21,14 @@ export async function listRuns({ dataDir, out }: Context): Promise<number> {
 
 export async function resume({ dataDir, out }: Context, id: string): Promise<number> {
   const body = await must(dataDir, 'POST', `/runs/${encodeURIComponent(id)}/resume`)
-  out.value(body, () => out.line(`${id} may go on`))
+  out.value(body, () => out.line(`${printable(id)} may go on`))
   return 0
 }
 
 /** Cuts what is open within a second and refuses what comes. */
 export async function revoke({ dataDir, out }: Context, what: string, name: string): Promise<number> {
-  if (!['run', 'workload', 'credential'].includes(what)) {
-    out.problem(`${what} cannot be revoked: run, workload or credential`)
-    return 2
-  }
+  if (!['run', 'workload', 'credential'].includes(what)) throw new WrongUse(`${what} cannot be revoked: run, workload or credential`)
   const body = await must(dataDir, 'POST', '/revoke', { [what]: name })
-  out.value(body, () => out.line(`revoked ${what} ${name}: ${body.leases} leases ended, ${body.calls} calls cut`))
+  out.value(body, () => out.line(`revoked ${what} ${printable(name)}: ${body.leases} leases ended, ${body.calls} calls cut`))
   return 0
 }

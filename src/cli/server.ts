@@ -2,96 +2,128 @@
 import { ConfigMistakes } from '../model/refusal.ts'
 import { ask, must, NotRunning } from './admin-client.ts'
 import { printMistakes } from './check.ts'
-import type { Context } from './context.ts'
-import { paint, printable, table } from './print.ts'
+import { type Context, refusedInsideRun } from './context.ts'
+import { paint, printable, table, WrongUse } from './print.ts'
+
+/** A terminal and a wrapper may both pass on one Ctrl-C; a later one is a second wish. */
+const sameWishMs = 1_000
+const stopWaitMs = 30_000
+const forced = 130
 
 export async function start(context: Context): Promise<number> {
   const { out, configFile, dataDir } = context
+  const refused = refusedInsideRun()
+  if (refused !== null) throw new WrongUse(refused)
   const { startBroker } = await import('../compose/broker.ts')
+  const broker = await startBroker({ configFile, dataDir, env: process.env })
+  const { proxy, baseUrl } = broker.addresses
+  if (out.json) out.line(JSON.stringify({ ready: true, pid: process.pid, proxy, baseUrl, dataDir: broker.config.dataDir }))
+  else {
+    out.line(`${paint('green', 'ready')}  proxy ${proxy}  base URL http://${baseUrl}  data ${printable(broker.config.dataDir)}`)
+    if (configFile === null)
+      out.line('No configuration: everything is refused. Write ~/.config/ostiary/ostiary.yaml, then `ostiary check`.')
+    else out.line('Next: `ostiary run -- COMMAND` in another terminal. Ctrl-C stops.')
+  }
+  const force = Promise.withResolvers<number>()
+  let asked: number | null = null
+  const end = (): void => {
+    if (asked === null) {
+      asked = performance.now()
+      if (!out.json) out.line('stopping: calls under way are finished first; Ctrl-C again ends them')
+      broker.stop().catch((error: Error) => {
+        out.problem(error.message)
+        force.resolve(1)
+      })
+    } else if (performance.now() - asked > sameWishMs) force.resolve(forced)
+  }
+  const again = (): void => {
+    broker.reload().catch((error: unknown) => {
+      if (error instanceof ConfigMistakes) printMistakes(out, error)
+      else out.problem((error as Error).message)
+    })
+  }
+  process.on('SIGINT', end)
+  process.on('SIGTERM', end)
+  process.on('SIGHUP', again)
   try {
-    const broker = await startBroker({ configFile, dataDir, env: process.env })
-    const { proxy, baseUrl } = broker.addresses
-    if (out.json) out.line(JSON.stringify({ ready: true, pid: process.pid, proxy, baseUrl, dataDir }))
-    else {
-      out.line(`${paint('green', 'ready')}  proxy ${proxy}  base URL http://${baseUrl}  data ${dataDir}`)
-      if (configFile === null)
-        out.line('No configuration: everything is refused. Write ~/.config/ostiary/ostiary.yaml, then `ostiary check`.')
-      else out.line('Next: `ostiary run -- COMMAND` in another terminal. Ctrl-C stops.')
-    }
-    const end = (): void => void broker.stop()
-    process.once('SIGINT', end)
-    process.once('SIGTERM', end)
-    process.on('SIGHUP', () => void broker.reload().catch(() => {}))
-    await broker.stopped
-    return 0
-  } catch (error) {
-    if (error instanceof ConfigMistakes) return printMistakes(context, error)
-    out.problem((error as Error).message)
-    return 1
+    return await Promise.race([broker.stopped.then(() => 0), force.promise])
+  } finally {
+    process.off('SIGINT', end)
+    process.off('SIGTERM', end)
+    process.off('SIGHUP', again)
   }
 }
 
 export async function stop({ dataDir, out }: Context): Promise<number> {
+  const refused = refusedInsideRun()
+  if (refused !== null) throw new WrongUse(refused)
   await must(dataDir, 'POST', '/stop')
-  for (let tries = 0; tries < 300; tries++) {
+  const until = performance.now() + stopWaitMs
+  while (performance.now() < until) {
     try {
       await ask(dataDir, 'GET', '/status', undefined, 2_000)
     } catch (error) {
-      if (error instanceof NotRunning) break
+      if (error instanceof NotRunning) {
+        out.value({ ok: true }, () => out.line('stopped'))
+        return 0
+      }
     }
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    await pause(50)
   }
-  out.value({ ok: true }, () => out.line('stopped'))
-  return 0
+  out.value({ ok: false }, () => out.line('it is still finishing the calls under way: `ostiary status`'))
+  return 1
 }
 
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+/** While an agent could have written the file, this command at a terminal is what brings it into force. */
 export async function reload(context: Context, options: { readonly show?: boolean }): Promise<number> {
   const { out, dataDir } = context
-  const answer = await ask(dataDir, 'POST', '/reload', { show: options.show === true })
-  if (answer.status === 422) return printMistakes(context, new ConfigMistakes(answer.body.mistakes))
-  if (answer.status !== 200) throw new Error(answer.body?.error?.says ?? `the server answered ${answer.status}`)
-  out.value(answer.body, () => {
-    for (const change of answer.body.changes ?? []) out.line(`  ${printable(change)}`)
-    out.line(
-      options.show === true ? 'not in force: this only showed it' : `in force, policy version ${String(answer.body.version).slice(0, 12)}`,
-    )
+  const refused = refusedInsideRun()
+  if (refused !== null) throw new WrongUse(refused)
+  const body = await must(dataDir, 'POST', '/reload', { show: options.show === true })
+  out.value(body, () => {
+    for (const change of body.changes ?? []) out.line(`  ${printable(change)}`)
+    const version = printable(String(body.version).slice(0, 12))
+    out.line(options.show === true ? 'not in force: this only showed it' : `in force, policy version ${version}`)
   })
   return 0
 }
 
 export async function status({ dataDir, out }: Context, options: { readonly wait?: string }): Promise<number> {
-  const until = performance.now() + Number(options.wait ?? 0) * 1_000
+  const waitSeconds = Number(options.wait ?? 0)
+  if (!Number.isFinite(waitSeconds) || waitSeconds < 0) throw new WrongUse(`--wait takes seconds, not ${options.wait}`)
+  const until = performance.now() + waitSeconds * 1_000
   for (;;) {
+    let why: unknown = new NotRunning(dataDir)
     try {
-      const body = await must(dataDir, 'GET', '/status')
+      const body = await must(dataDir, 'GET', '/status', undefined, Math.max(1_000, waitSeconds * 1_000))
       if (body.ready === true) {
         out.value(body, () => printStatus(out.line, body))
         return 0
       }
+      why = new Error('Ostiary runs and is not ready')
     } catch (error) {
-      if (!(error instanceof NotRunning) || performance.now() >= until) throw error
+      why = error
     }
-    if (performance.now() >= until) return 3
-    await new Promise((resolve) => setTimeout(resolve, 100))
+    if (performance.now() >= until) throw why
+    await pause(100)
   }
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: JSON of the admin door
 function printStatus(line: (text?: string) => void, body: any): void {
-  line(
-    `${paint('green', 'ready')}  since ${new Date(body.startedAt).toISOString()}  pid ${body.pid}  policy version ${String(body.policyVersion).slice(0, 12)}`,
-  )
+  const version = printable(String(body.policyVersion).slice(0, 12))
+  line(`${paint('green', 'ready')}  since ${new Date(body.startedAt).toISOString()}  pid ${body.pid}  policy version ${version}`)
+  const named = (name: string, value: string): void => line(`  ${paint('dim', name.padEnd(14))}${value}`)
   for (const text of table(
     ['listener', 'address', 'for'],
     body.listeners.map((one: Record<string, string>) => [one['name'], one['address'], one['for']]),
   ))
     line(`  ${text}`)
-  for (const [name, path] of Object.entries(body.paths as Record<string, string>))
-    line(`  ${paint('dim', name.padEnd(14))}${printable(path)}`)
-  line(
-    `  ${paint('dim', 'audit'.padEnd(14))}${body.audit.entries} entries${body.audit.failed ? paint('red', ', FAILED: everything is refused') : ''}`,
-  )
-  line(`  ${paint('dim', 'calls'.padEnd(14))}${body.calls.live} under way, ${body.connections} connections, ${body.leases} leases`)
+  for (const [name, path] of Object.entries(body.paths as Record<string, string>)) named(name, printable(path))
+  named('audit', `${body.audit.entries} entries${body.audit.failed ? paint('red', ', FAILED: everything is refused') : ''}`)
+  named('calls', `${body.calls.live} under way, ${body.connections} connections, ${body.leases} leases`)
   for (const warning of body.warnings) line(`  ${paint('yellow', '!')} ${printable(warning)}`)
   if (body.runs.length > 0)
     for (const text of table(
@@ -99,13 +131,15 @@ function printStatus(line: (text?: string) => void, body: any): void {
       body.runs.map((run: Record<string, unknown>) => [run['id'], run['workload'], run['state'], run['custody'], run['command']]),
     ))
       line(`  ${text}`)
-  for (const one of body.suspensions)
-    line(
-      `  ${paint('red', 'suspended')} ${printable(one.sender)} after ${one.trips} trips: ostiary audit tail, then ostiary resume ${printable(one.run ?? one.sender)}`,
-    )
+  for (const one of body.suspensions) {
+    const sender = printable(one.sender)
+    const resume = printable(one.run ?? one.sender)
+    line(`  ${paint('red', 'suspended')} ${sender} after ${one.trips} trips: ostiary audit tail, then ostiary resume ${resume}`)
+  }
 }
 
 export async function logLevel({ dataDir, out }: Context, level: string): Promise<number> {
+  if (!['debug', 'info', 'warn', 'error'].includes(level)) throw new WrongUse(`${level} is no level: debug, info, warn or error`)
   const body = await must(dataDir, 'POST', '/log-level', { level })
   out.value(body, () => out.line(`log level ${body.level}`))
   return 0
