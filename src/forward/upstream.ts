@@ -4,7 +4,7 @@ import { FlowSource, wholeFlow } from '../http/flow.ts'
 import { BodyReader } from '../http/read-body.ts'
 import { type Framing, findHeadEnd, type ResponseMessage, readResponseHead } from '../http/read-head.ts'
 import { chunkEnd, chunkStart, lastChunk, wholeChunk } from '../http/write-body.ts'
-import { limits } from '../model/limits.ts'
+import type { Limits } from '../model/limits.ts'
 import type { Flow, Sink } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
 
@@ -21,14 +21,23 @@ export interface UpstreamOwner {
   gone(upstream: Upstream): void
 }
 
+export type UpstreamLimits = Pick<Limits, 'answerHeadMs' | 'answerStallMs' | 'headBytesMax' | 'earlyAnswersMax'>
+
+type Trailers = readonly (readonly [string, string])[]
+
 const smallChunkBytes = 16 * 1024
+const nothing = Buffer.alloc(0)
 
 export class Upstream {
   readonly key: string
   readonly socket: Socket
   readonly #owner: UpstreamOwner
   readonly #now: () => number
+  readonly #limits: UpstreamLimits
+  /** A head that has begun, and how far its end was looked for. */
   #buffered: Buffer | null = null
+  #scanned = 0
+  #earlyAnswers = 0
   #method = ''
   #resolve: ((answer: UpstreamAnswer) => void) | null = null
   #reject: ((error: Error) => void) | null = null
@@ -38,19 +47,22 @@ export class Upstream {
   #requestDone = true
   #requestBody: Flow | null = null
   #closed = false
-  /** When something last moved while an answer was awaited; 0 while idle. */
-  #waitingSince = 0
+  /** From the first byte of a request to the last of its answer. */
+  #busy = false
+  /** When something last moved while an answer was awaited. */
+  #movedAt = 0
   #headSeen = false
   #paused = false
   freeSince = 0
   /** Calls that this connection has carried. */
   used = 0
 
-  constructor(key: string, socket: Socket, owner: UpstreamOwner, now: () => number) {
+  constructor(key: string, socket: Socket, owner: UpstreamOwner, now: () => number, limits: UpstreamLimits) {
     this.key = key
     this.socket = socket
     this.#owner = owner
     this.#now = now
+    this.#limits = limits
     socket.on('data', (chunk: Buffer) => this.#received(chunk))
     socket.on('drain', () => this.#requestBody?.resume())
     socket.on('error', (error) => this.#lost(error))
@@ -63,32 +75,35 @@ export class Upstream {
     return !this.#closed && !this.socket.destroyed && this.socket.writable && !this.socket.readableEnded
   }
 
-  /** Called by the pool's one timer. */
+  /** Gives back what carried nothing after all. */
+  release(): void {
+    if (this.#closed || this.#busy) return
+    if (!this.usable) return this.destroy()
+    this.freeSince = this.#now()
+    this.#owner.free(this)
+  }
+
+  /** Called by the pool's one timer. While the agent takes its time nothing is late here. */
   checkStall(now: number): void {
-    if (this.#waitingSince === 0 || this.#paused) return
-    const limit = this.#headSeen ? limits.answerStallMs : limits.answerHeadMs
-    if (now - this.#waitingSince > limit) this.#fail(new Refusal('forward.timeout'))
+    if (!this.#busy || this.#paused) return
+    const limit = this.#headSeen ? this.#limits.answerStallMs : this.#limits.answerHeadMs
+    if (now - this.#movedAt > limit) this.#fail(new Refusal('forward.timeout', this.#headSeen ? 'answerStallMs' : 'answerHeadMs'))
   }
 
   send(method: string, head: Buffer, body: Flow, framing: Framing): Promise<UpstreamAnswer> {
     this.#method = method
     this.#headSeen = false
+    this.#earlyAnswers = 0
     this.used++
-    this.#waitingSince = this.#now()
+    this.#busy = true
+    this.#movedAt = this.#now()
     return new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
       const { whole } = body
       if (whole !== null) {
         this.#requestDone = true
-        if (whole.length === 0) this.socket.write(head)
-        else if (whole.length <= smallChunkBytes) this.socket.write(Buffer.concat([head, whole]))
-        else {
-          this.socket.cork()
-          this.socket.write(head)
-          this.socket.write(whole)
-          this.socket.uncork()
-        }
+        this.#write(head, whole)
         return
       }
       this.#requestDone = false
@@ -98,14 +113,30 @@ export class Upstream {
     })
   }
 
+  /** Head and small body leave in one write, and in one TLS record. */
+  #write(head: Buffer, whole: Buffer): void {
+    const { socket } = this
+    if (whole.length === 0) socket.write(head)
+    else if (whole.length <= smallChunkBytes) socket.write(Buffer.concat([head, whole], head.length + whole.length))
+    else {
+      socket.cork()
+      socket.write(head)
+      socket.write(whole)
+      socket.uncork()
+    }
+  }
+
   #requestSink(framing: Framing): Sink {
     const { socket } = this
+    const turn = this.used
+    const mine = (): boolean => !this.#closed && this.used === turn && !this.#requestDone
     return {
       data: (chunk) => {
-        if (this.#closed) return true
-        this.#waitingSince = this.#now()
+        if (!mine()) return true
+        this.#movedAt = this.#now()
         // The chunk is lent, and TLS keeps what it cannot write at once: so it is copied.
         if (framing.kind !== 'chunked') return socket.write(Buffer.from(chunk))
+        if (chunk.length === 0) return true
         if (chunk.length <= smallChunkBytes) return socket.write(wholeChunk(chunk))
         socket.cork()
         socket.write(chunkStart(chunk.length))
@@ -115,23 +146,27 @@ export class Upstream {
         return more
       },
       end: (trailers) => {
-        if (framing.kind === 'chunked' && !this.#closed) socket.write(lastChunk(trailers))
+        if (!mine()) return
+        if (framing.kind === 'chunked') socket.write(lastChunk(trailers))
+        this.#movedAt = this.#now()
         this.#requestDone = true
         this.#requestBody = null
-        this.#maybeFree()
       },
-      fail: (error) => this.#fail(error),
+      fail: (error) => {
+        if (mine()) this.#fail(error)
+      },
     }
   }
 
   /** Ends the call of this turn, and with it the connection; nothing happens where it already carries another. */
   endTurn(turn: number, why: Error): void {
-    if (this.used === turn && this.#waitingSince !== 0) this.#fail(why)
+    if (this.used === turn && this.#busy) this.#fail(why)
   }
 
   #received(chunk: Buffer): void {
-    if (this.#waitingSince === 0) return this.destroy() // bytes that nobody asked for
-    this.#waitingSince = this.#now()
+    // Bytes that nobody asked for: whatever they are, they will not be taken for the answer of the next call.
+    if (!this.#busy) return this.destroy()
+    this.#movedAt = this.#now()
     try {
       if (this.#reader !== null) this.#body(chunk, 0)
       else this.#head(this.#buffered === null ? chunk : Buffer.concat([this.#buffered, chunk]))
@@ -141,18 +176,23 @@ export class Upstream {
   }
 
   #head(buffer: Buffer): void {
+    const { headBytesMax, earlyAnswersMax } = this.#limits
     let at = 0
-    for (let early = 0; ; early++) {
-      const end = findHeadEnd(buffer, at)
-      if (end < 0 || end - at > limits.headBytesMax) {
-        if (end >= 0 || buffer.length - at > limits.headBytesMax) throw new Refusal('forward.bad_answer', 'headBytesMax')
+    for (;;) {
+      const end = findHeadEnd(buffer, Math.max(at, this.#scanned - 3))
+      if ((end < 0 ? buffer.length : end) - at > headBytesMax) throw new Refusal('forward.bad_answer', 'headBytesMax')
+      if (end < 0) {
         this.#buffered = at === 0 ? buffer : buffer.subarray(at)
+        this.#scanned = this.#buffered.length
         return
       }
+      this.#scanned = 0
       const head = readResponseHead(buffer, at, end, this.#method)
       at = end
       if (head.status >= 200) return this.#answer(head, buffer, at)
-      if (head.status === 101 || early >= limits.earlyAnswersMax) throw new Refusal('forward.bad_answer', `status ${head.status}`)
+      // RFC 9110 §15.2.2: 101 answers an Upgrade, and none was sent.
+      if (head.status === 101) throw new Refusal('forward.bad_answer', 'status 101')
+      if (++this.#earlyAnswers > earlyAnswersMax) throw new Refusal('forward.bad_answer', 'earlyAnswersMax')
     }
   }
 
@@ -160,74 +200,101 @@ export class Upstream {
     this.#buffered = null
     this.#headSeen = true
     this.#keepAlive = head.keepAlive
-    const { framing } = head
-    const rest = buffer.length - at
+    // Where this throws, the call itself is refused: nobody has the head yet.
+    const whole = this.#wholeBody(head.framing, buffer, at)
     const resolve = this.#resolve as (answer: UpstreamAnswer) => void
     this.#resolve = null
     this.#reject = null
-    const wholeLength = framing.kind === 'none' ? 0 : framing.kind === 'length' && framing.length <= rest ? framing.length : -1
-    if (wholeLength >= 0) {
-      const body = wholeFlow(wholeLength === 0 ? Buffer.alloc(0) : buffer.subarray(at, at + wholeLength))
-      if (rest > wholeLength) this.#keepAlive = false
+    if (whole !== null) {
       this.#answerDone()
-      resolve({ head, body, cut: () => {} })
+      resolve({ head, body: wholeFlow(whole), cut: () => {} })
       return
     }
-    const source = new FlowSource(framing.kind === 'length' ? framing.length : -1, {
+    const turn = this.used
+    const source = this.#open(head.framing)
+    // Until the answer is taken nothing more is read: what is queued stays bounded.
+    this.#paused = true
+    this.socket.pause()
+    // First, since what comes with the head may be broken: then the body fails.
+    resolve({ head, body: source, cut: () => this.endTurn(turn, new Refusal('flow.revoked')) })
+    if (buffer.length > at) this.#body(buffer, at)
+  }
+
+  /** The body where all of it came with the head. */
+  #wholeBody(framing: Framing, buffer: Buffer, at: number): Buffer | null {
+    const rest = buffer.length - at
+    if (framing.kind === 'chunked') return this.#wholeChunks(framing, buffer, at)
+    if (framing.kind === 'until-close' || (framing.kind === 'length' && framing.length > rest)) return null
+    const length = framing.kind === 'length' ? framing.length : 0
+    if (rest > length) this.#keepAlive = false
+    return length === 0 ? nothing : buffer.subarray(at, at + length)
+  }
+
+  #wholeChunks(framing: Framing, buffer: Buffer, at: number): Buffer | null {
+    // A last chunk without trailers ends so (RFC 9112 §7.1); in the rare case that content does, the reader says it is not done.
+    if (buffer.length - at < 5 || buffer.toString('latin1', buffer.length - 5) !== '0\r\n\r\n') return null
+    const chunks: Buffer[] = []
+    const reader = new BodyReader(framing, 'answer', { data: (chunk) => chunks.push(chunk), end() {} })
+    const end = reader.push(buffer, at)
+    if (!reader.done) return null
+    if (end < buffer.length) this.#keepAlive = false
+    return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)
+  }
+
+  #open(framing: Framing): FlowSource {
+    // The flow can outlive its turn here: what is queued in it may wait for the agent while another call is under way.
+    const mine = (): boolean => this.#source === source
+    const source: FlowSource = new FlowSource(framing.kind === 'length' ? framing.length : -1, {
       paused: () => {
+        if (!mine()) return
         this.#paused = true
         this.socket.pause()
       },
       resumed: () => {
+        if (!mine()) return
         this.#paused = false
-        this.#waitingSince = this.#now()
+        this.#movedAt = this.#now()
         this.socket.resume()
       },
-      cancelled: () => this.destroy(),
+      cancelled: () => {
+        if (mine()) this.destroy()
+      },
     })
     this.#source = source
     this.#reader = new BodyReader(framing, 'answer', {
       data: (chunk) => source.data(chunk),
-      end: (trailers) => {
-        this.#source = null
-        this.#answerDone()
-        source.end(trailers)
-      },
+      end: (trailers) => this.#bodyEnd(source, trailers),
     })
-    // Until the answer is taken nothing more is read: what is queued stays bounded.
-    this.#paused = true
-    this.socket.pause()
-    if (rest > 0) this.#body(buffer, at)
-    const turn = this.used
-    resolve({ head, body: source, cut: () => this.endTurn(turn, new Refusal('flow.revoked')) })
+    return source
+  }
+
+  #bodyEnd(source: FlowSource, trailers: Trailers): void {
+    this.#source = null
+    this.#answerDone()
+    source.end(trailers)
   }
 
   #body(buffer: Buffer, at: number): void {
     const end = (this.#reader as BodyReader).push(buffer, at)
-    if (end < buffer.length) this.destroy() // bytes behind the answer
+    if (end < buffer.length) this.destroy()
   }
 
   #answerDone(): void {
     this.#reader = null
-    this.#waitingSince = 0
+    this.#busy = false
     if (this.#paused) {
       this.#paused = false
       this.socket.resume()
     }
     if (!this.#requestDone) {
       // The answer came before the request had ended: the rest of it is not sent, and nothing follows on this connection.
+      this.#requestDone = true
       this.#keepAlive = false
       this.#requestBody?.cancel()
       this.#requestBody = null
     }
-    this.#maybeFree()
-  }
-
-  #maybeFree(): void {
-    if (this.#waitingSince !== 0 || this.#closed) return
-    if (!this.#keepAlive || !this.usable) return this.destroy()
-    this.freeSince = this.#now()
-    this.#owner.free(this)
+    if (this.#keepAlive) this.release()
+    else this.destroy()
   }
 
   #ended(): void {
@@ -247,12 +314,13 @@ export class Upstream {
   #fail(error: Error): void {
     const reject = this.#reject
     const source = this.#source
+    const requestBody = this.#requestBody
     this.#reject = null
     this.#resolve = null
     this.#source = null
-    this.#requestBody?.cancel()
     this.#requestBody = null
     this.destroy()
+    requestBody?.cancel()
     reject?.(error)
     source?.fail(error)
   }
@@ -260,7 +328,9 @@ export class Upstream {
   destroy(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#waitingSince = 0
+    this.#busy = false
+    this.#reader = null
+    this.#buffered = null
     this.socket.destroy()
     this.#owner.gone(this)
   }
