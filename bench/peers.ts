@@ -24,6 +24,22 @@ export interface Ground {
   readonly host: string
 }
 
+/** Every peer strips the same twelve names and sets one. */
+const credentialNames = [
+  'Authorization',
+  'X-Api-Key',
+  'Api-Key',
+  'X-Goog-Api-Key',
+  'Xi-Api-Key',
+  'Private-Token',
+  'Job-Token',
+  'X-Subscription-Token',
+  'Dd-Api-Key',
+  'Dd-Application-Key',
+  'X-Amz-Security-Token',
+  'Cookie',
+]
+
 const has = (command: string): boolean => spawnSync('sh', ['-c', `command -v ${command}`]).status === 0
 
 export function squid(ground: Ground): Peer | string {
@@ -51,8 +67,7 @@ coredump_dir ${dir}
 server_persistent_connections on
 client_persistent_connections on
 server_pconn_for_nonretriable allow all
-request_header_access Authorization deny all
-request_header_access Cookie deny all
+${credentialNames.map((name) => `request_header_access ${name} deny all`).join('\n')}
 request_header_add Authorization "Bearer ${ground.credential}" all
 hosts_file ${join(ground.dir, 'hosts')}
 cache_effective_user proxy
@@ -62,7 +77,12 @@ workers 1
   )
   // Started as root it changes to its own user, who must be able to read and write here.
   execFileSync('chown', ['-R', 'proxy', dir])
-  return { name: 'squid', port: 3129, words: ['squid', '-N', '-n', `ostiary${process.pid}`, '-f', join(dir, 'squid.conf')], ca: ground.caCert }
+  return {
+    name: 'squid',
+    port: 3129,
+    words: ['squid', '-N', '-n', `ostiary${process.pid}`, '-f', join(dir, 'squid.conf')],
+    ca: ground.caCert,
+  }
 }
 
 export function mitmproxy(ground: Ground): Peer | string {
@@ -72,7 +92,7 @@ export function mitmproxy(ground: Ground): Peer | string {
   writeFileSync(join(dir, 'mitmproxy-ca.pem'), execFileSync('cat', [ground.caKey, ground.caCert]))
   writeFileSync(
     join(dir, 'addon.py'),
-    `NAMES = ["authorization", "x-api-key", "api-key", "x-goog-api-key", "xi-api-key", "cookie"]
+    `NAMES = ${JSON.stringify(credentialNames.map((name) => name.toLowerCase()))}
 def server_connect(data):
     data.server.address = ("127.0.0.1", ${ground.upstreamPort})
 def request(flow):
