@@ -1,6 +1,6 @@
 // The command line: words to commands. Each command is a file; here stand only names, options and examples.
 import { readFileSync } from 'node:fs'
-import { Command, CommanderError, type Option } from 'commander'
+import { Command, CommanderError } from 'commander'
 import { ConfigMistakes, Refusal, refusals } from '../model/refusal.ts'
 import { Declined, NotRunning } from './admin-client.ts'
 import { printMistakes } from './check.ts'
@@ -107,13 +107,7 @@ function everywhere(command: Command, found: { config?: string; data?: string; j
     command.option('--json', 'one JSON document instead of text').on('option:json', () => {
       found.json = true
     })
-  if (command.parent !== null) command.configureHelp({ visibleOptions: ownOptions })
   for (const one of command.commands) everywhere(one, found)
-}
-
-/** The global ones are named once, by `ostiary --help`. */
-function ownOptions(command: Command): Option[] {
-  return command.options.filter((option) => !['--config', '--data', '--json'].includes(option.long ?? ''))
 }
 
 type MakeContext = () => Context
