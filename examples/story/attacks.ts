@@ -264,9 +264,10 @@ async function turnsFacts({ stage, agent, print }: Scene): Promise<void> {
     },
   ] as const
   for (const turn of turns) {
+    const from = Date.now()
     await stage.setFacts(turn.wrong)
     const refused = await agent.ask('request', { url: openaiUrl, method: 'POST', headers: withPlaceholder, body: hello })
-    const named = await refusedBy(stage, turn.policy)
+    const named = await refusedBy(stage, turn.policy, from)
     await stage.setFacts(turn.right)
     const allowed = await agent.ask('request', { url: openaiUrl, method: 'POST', headers: withPlaceholder, body: hello })
     const ok = refused.value?.status === 403 && code(refused) === 'decide.forbidden' && named && allowed.value?.status === 200
@@ -278,12 +279,14 @@ async function turnsFacts({ stage, agent, print }: Scene): Promise<void> {
   }
 }
 
-/** The last record of a refusal names the policy; the log is read from its files, so the entry may come a moment later. */
-async function refusedBy(stage: Stage, policy: string): Promise<boolean> {
+/** A refusal since `from` names the policy. The log is read from its files, so the entry may come a moment later. */
+async function refusedBy(stage: Stage, policy: string, from: number): Promise<boolean> {
   for (let tries = 0; tries < 10; tries++) {
     const lines = (await stage.cli(['audit', 'export', '--json'])).out.trimEnd().split('\n')
-    const last = lines.map((line) => JSON.parse(line)).findLast((record) => record.decision === 'refuse')
-    if (JSON.stringify(last).includes(policy)) return true
+    const refused = lines
+      .map((line) => JSON.parse(line))
+      .filter((record) => record.decision === 'refuse' && Date.parse(record.time) >= from)
+    if (refused.some((record) => JSON.stringify(record).includes(policy))) return true
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
   return false
