@@ -1,7 +1,8 @@
 // Sealing: AES-256-GCM under a data key that is itself wrapped by a key-encryption key, a 0600 file. What a value may be
 // used for is part of the associated data, so that it opens for nothing else.
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
-import { closeSync, fsyncSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, fsyncSync, linkSync, openSync, readSync, rmSync, writeSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { Secret } from '../model/secret.ts'
 
 const version = 1
@@ -47,20 +48,54 @@ export function newKey(): Buffer {
 
 /** The key-encryption key; made at first use. Throws an Error that says what to do when the file is not ours alone. */
 export function loadKeyFile(path: string): Buffer {
+  let file: number
   try {
-    const file = openSync(path, 'wx', 0o600)
-    const key = newKey()
-    writeSync(file, key)
-    fsyncSync(file)
+    // A link could point at a file that others write.
+    file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') return makeKeyFile(path)
+    throw new Error(`${path} cannot be used (${code}): it has to be a plain file of the user that starts Ostiary`)
+  }
+  try {
+    return readKey(file, path)
+  } finally {
     closeSync(file)
+  }
+}
+
+function readKey(file: number, path: string): Buffer {
+  const stat = fstatSync(file)
+  if (!stat.isFile()) throw new Error(`${path} is not a plain file: restore it from your backup`)
+  if (process.getuid !== undefined && stat.uid !== process.getuid())
+    throw new Error(`${path} belongs to another user: start Ostiary as that user`)
+  if ((stat.mode & 0o077) !== 0) throw new Error(`${path} can be read by others: chmod 600 ${path}, and rotate every secret that it sealed`)
+  if (stat.size !== keyBytes) throw new Error(`${path} is not a key of ${keyBytes} bytes: restore it from your backup`)
+  const key = Buffer.alloc(keyBytes)
+  if (readSync(file, key, 0, keyBytes, 0) !== keyBytes) throw new Error(`${path} could not be read whole: restore it from your backup`)
+  return key
+}
+
+/** It appears whole and on disk, or not at all: without it everything that it sealed is lost. */
+function makeKeyFile(path: string): Buffer {
+  const key = newKey()
+  const draft = `${path}.${process.pid}`
+  try {
+    const file = openSync(draft, 'wx', 0o600)
+    try {
+      writeSync(file, key)
+      fsyncSync(file)
+    } finally {
+      closeSync(file)
+    }
+    linkSync(draft, path)
+    const directory = openSync(dirname(path), 'r')
+    fsyncSync(directory)
+    closeSync(directory)
     return key
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    throw new Error(`${path} cannot be made (${(error as NodeJS.ErrnoException).code}): its directory has to be writable and have space`)
+  } finally {
+    rmSync(draft, { force: true })
   }
-  const { mode, uid, size } = statSync(path)
-  if (process.getuid !== undefined && uid !== process.getuid())
-    throw new Error(`${path} belongs to another user: start Ostiary as that user`)
-  if ((mode & 0o077) !== 0) throw new Error(`${path} can be read by others: chmod 600 ${path}, and rotate every secret that it sealed`)
-  if (size !== keyBytes) throw new Error(`${path} is not a key of ${keyBytes} bytes: restore it from your backup`)
-  return readFileSync(path)
 }

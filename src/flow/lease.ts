@@ -16,7 +16,8 @@ export interface LeaseSteps {
 }
 
 export function lease(steps: LeaseSteps, identity: Identity, target: Target, decision: Decision): Lease | Promise<Lease> {
-  if (identity.expiresAt <= steps.now()) throw new Refusal('identify.run_ended', 'the identity has expired')
+  if (identity.expiresAt <= steps.now())
+    throw new Refusal(identity.run === null ? 'identify.none' : 'identify.run_ended', 'the identity has expired')
   if (decision.policyVersion !== steps.policyVersion()) throw new Refusal('decide.feed_lost', 'decided under another policy version')
   const again = steps.decideAgain(identity, target, decision.facts, decision)
   if (again.credential === null || again.credential !== decision.credential || target.service === null)

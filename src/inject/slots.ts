@@ -72,7 +72,8 @@ const knownQueries: ReadonlySet<string> = new Set([
   'subscriptionkey',
 ])
 
-/** How browsers give OpenAI a key: one of the offered subprotocols. */
+/** How browsers give OpenAI a key: one of the offered subprotocols. Upgrades are refused, so the field has no other use. */
+const subprotocols = 'sec-websocket-protocol'
 const subprotocolKey = 'openai-insecure-api-key.'
 
 const known = new WeakMap<Service, Map<string, Slots>>()
@@ -102,35 +103,37 @@ function makeSlots(service: Service, credential: Credential): Slots {
     bearer: service.slots.some((slot) => slot.kind === 'bearer'),
     basic: service.slots.some((slot) => slot.kind === 'basic'),
     passing: service.cookies,
-    remove: new Set([...knownHeaders, 'proxy-authorization', ...headers]),
+    remove: new Set([...knownHeaders, 'proxy-authorization', subprotocols, ...headers]),
   }
 }
 
 export function scan(head: RequestHead, target: Target, slots: Slots, marker: string): Scan {
   const found: Found[] = []
   let stray = marked(target.path, marker)
-  let kept: string[] | null = null
+  const kept: string[] = []
   let dropped = false
   head.each((name, value) => {
     if (name === 'cookie') {
-      kept ??= []
-      for (const pair of value.split(';')) if (!cookie(pair, kept, slots, found, marker)) dropped = true
-      if (marked(value, marker) && !found.some((one) => one.value.includes(marker))) stray = true
+      for (const pair of value.split(';')) {
+        const fate = cookie(pair.trim(), slots, found)
+        if (fate !== 'slot' && marked(pair, marker)) stray = true
+        if (fate === 'passes') kept.push(pair.trim())
+        else dropped = true
+      }
     } else if (name === 'authorization') found.push(authorization(value, slots))
     else if (name === 'proxy-authorization') stray ||= value.includes(marker) || basicText(value).includes(marker)
-    else if (slots.remove.has(name)) found.push({ name, value, rest: '', ofService: slots.headers.has(name) })
-    else {
-      if (marked(value, marker)) stray = true
-      if (name === 'sec-websocket-protocol' && value.includes(subprotocolKey))
-        found.push({ name: 'subprotocol', value, rest: '', ofService: false })
-    }
+    else if (name === subprotocols) {
+      if (value.includes(subprotocolKey)) found.push({ name: 'subprotocol', value, rest: '', ofService: false })
+      else if (marked(value, marker)) stray = true
+    } else if (slots.remove.has(name)) found.push({ name, value, rest: '', ofService: slots.headers.has(name) })
+    else if (marked(value, marker)) stray = true
   })
   const query = target.query === '' ? '' : readQuery(target.query, slots, found, marker)
   return {
     found,
     stray: stray || query === null,
     query: query ?? '',
-    cookie: dropped && kept !== null ? (kept as string[]).join('; ') : null,
+    cookie: dropped ? kept.join('; ') : null,
   }
 }
 
@@ -154,19 +157,16 @@ function basicText(value: string): string {
   return match === null ? '' : Buffer.from(match[1] as string, 'base64').toString('latin1')
 }
 
-/** False when the pair does not go on. A Cookie is a credential, so only what the service lists passes (RFC 6265 §4.2.1). */
-function cookie(text: string, kept: string[], slots: Slots, found: Found[], marker: string): boolean {
-  const pair = text.trim()
+/** A Cookie is a credential, so only what the service lists passes (RFC 6265 §4.2.1). */
+function cookie(pair: string, slots: Slots, found: Found[]): 'slot' | 'passes' | 'dropped' {
   const equals = pair.indexOf('=')
   const name = equals < 0 ? '' : pair.slice(0, equals).trim()
   if (slots.cookies.has(name)) {
-    found.push({ name: 'cookie', value: pair.slice(equals + 1).trim(), rest: '', ofService: true })
-    return false
+    found.push({ name: `cookie ${name}`, value: pair.slice(equals + 1).trim(), rest: '', ofService: true })
+    return 'slot'
   }
   // A comma separates pairs for some origins.
-  if (name === '' || !slots.passing.includes(name) || pair.includes(',') || marked(pair, marker)) return false
-  kept.push(pair)
-  return true
+  return name !== '' && slots.passing.includes(name) && !pair.includes(',') ? 'passes' : 'dropped'
 }
 
 /** null: the marker stands in a parameter that is no slot. Some origins split at `;` too. */
@@ -179,9 +179,10 @@ function readQuery(query: string, slots: Slots, found: Found[], marker: string):
     const equals = part.indexOf('=')
     const name = parameterName(equals < 0 ? part : part.slice(0, equals))
     const ofService = slots.queries.has(name)
-    if (ofService || knownQueries.has(name.replace(/[$._-]/g, ''))) {
+    const bare = name.replace(/[$._-]/g, '')
+    if (ofService || knownQueries.has(bare)) {
       const value = equals < 0 ? '' : unescaped(part.slice(equals + 1).replaceAll('+', ' '))
-      found.push({ name: 'query', value, rest: '', ofService })
+      found.push({ name: `query ${ofService ? name : bare}`, value, rest: '', ofService })
       changed = true
     } else {
       if (marked(part, marker)) return null

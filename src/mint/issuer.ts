@@ -21,6 +21,8 @@ export interface Issuer {
 
 export function createIssuer(keys: IssuerKeys, issuerUrl: string, clock: Clock): Issuer {
   const loaded = new Map<string, Promise<KeyObject>>()
+  /** Rotations of one credential follow each other. */
+  const turning = new Map<string, Promise<void>>()
 
   function key(credential: string, which: 'present' | 'next'): Promise<KeyObject> {
     const name = `${which} ${credential}`
@@ -34,20 +36,36 @@ export function createIssuer(keys: IssuerKeys, issuerUrl: string, clock: Clock):
 
   async function load(credential: string, which: 'present' | 'next'): Promise<KeyObject> {
     const pem = await keys.get(credential, which)
-    if (pem !== null) return createPrivateKey(pem)
+    // After a rotation that was cut short the next key is the present one still: no vendor may be told to await it.
+    const cutShort = which === 'next' && pem !== null && pem === (await keys.get(credential, 'present'))
+    return pem === null || cutShort ? make(credential, which) : createPrivateKey(pem)
+  }
+
+  async function make(credential: string, which: 'present' | 'next'): Promise<KeyObject> {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-    await keys.put(credential, which, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string)
+    await keys.put(credential, which, pemOf(privateKey))
     return privateKey
   }
 
-  async function publicJwk(credential: string, which: 'present' | 'next'): Promise<JWK> {
-    const jwk = await exportJWK(createPublicKey(await key(credential, which)))
+  async function turn(credential: string): Promise<void> {
+    const next = await key(credential, 'next')
+    await keys.put(credential, 'present', pemOf(next))
+    loaded.delete(`present ${credential}`)
+    loaded.delete(`next ${credential}`)
+    await key(credential, 'next')
+  }
+
+  async function publicJwk(privateKey: KeyObject): Promise<JWK> {
+    const jwk = await exportJWK(createPublicKey(privateKey))
     return { ...jwk, kid: await calculateJwkThumbprint(jwk), alg: 'ES256', use: 'sig' }
   }
 
   return {
     async sign(credential, claims, audience) {
-      const { kid } = await publicJwk(credential, 'present')
+      if (claims['sub'] === undefined || claims['sub'] === '') throw new Error('a statement is about somebody: claims need sub')
+      // Held, so that a rotation in between does not part the key from its kid.
+      const privateKey = await key(credential, 'present')
+      const { kid } = await publicJwk(privateKey)
       const now = Math.floor(clock.now() / 1000)
       return new SignJWT({ ...claims })
         .setProtectedHeader({ alg: 'ES256', kid: kid as string, typ: 'JWT' })
@@ -56,18 +74,19 @@ export function createIssuer(keys: IssuerKeys, issuerUrl: string, clock: Clock):
         .setIssuedAt(now)
         .setExpirationTime(now + limits.assertionMs / 1000)
         .setJti(randomUUID())
-        .sign(await key(credential, 'present'))
+        .sign(privateKey)
     },
     async jwks(credential) {
-      return { keys: [await publicJwk(credential, 'present'), await publicJwk(credential, 'next')] }
+      return { keys: [await publicJwk(await key(credential, 'present')), await publicJwk(await key(credential, 'next'))] }
     },
-    async rotate(credential) {
-      const next = await key(credential, 'next')
-      await keys.put(credential, 'present', next.export({ type: 'pkcs8', format: 'pem' }) as string)
-      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-      await keys.put(credential, 'next', privateKey.export({ type: 'pkcs8', format: 'pem' }) as string)
-      loaded.delete(`present ${credential}`)
-      loaded.delete(`next ${credential}`)
+    rotate(credential) {
+      const turned = (turning.get(credential) ?? Promise.resolve()).catch(() => {}).then(() => turn(credential))
+      turning.set(credential, turned)
+      return turned
     },
   }
+}
+
+function pemOf(key: KeyObject): string {
+  return key.export({ type: 'pkcs8', format: 'pem' }) as string
 }

@@ -10,6 +10,7 @@ export interface Exchanged {
   readonly expiresAt: number
 }
 
+/** RFC 6749 §5.1 answer to one POST of JSON. Throws Refusal obtain.exchange_refused, obtain.exchange_failed. */
 export async function exchange(
   host: CredentialHost,
   url: string,
@@ -17,12 +18,13 @@ export async function exchange(
   body: Readonly<Record<string, unknown>>,
   signal: AbortSignal,
 ): Promise<Exchanged> {
+  const sent = Buffer.from(JSON.stringify(body))
   const answer = await host
     .fetch({
       method: 'POST',
       url,
       headers: { 'content-type': 'application/json', ...headers },
-      body: Buffer.from(JSON.stringify(body)),
+      body: sent,
       bytesMax: limits.exchangeBytesMax,
       timeoutMs: limits.exchangeMs,
       signal,
@@ -30,19 +32,27 @@ export async function exchange(
     .catch((error) => {
       throw new Refusal('obtain.exchange_failed', error instanceof Refusal ? `${error.code} ${error.detail}` : 'no answer', error)
     })
+    // It holds the statement, which is good for minutes.
+    .finally(() => sent.fill(0))
+  try {
+    return believed(answer, new URL(url).host, host.clock.now())
+  } finally {
+    answer.body.fill(0)
+  }
+}
+
+function believed(answer: PlainAnswer, from: string, now: number): Exchanged {
   const json = parse(answer)
-  // A 5xx or a redirect says nothing about the statement; a 4xx does.
-  if (answer.status !== 200)
-    throw new Refusal(
-      answer.status >= 400 && answer.status < 500 ? 'obtain.exchange_refused' : 'obtain.exchange_failed',
-      `${new URL(url).host}: ${answer.status} ${errorCode(json)}`,
-    )
+  // A 5xx or a redirect says nothing about the statement; a 4xx does, but for "too many" and "too slow".
+  if (answer.status !== 200) {
+    const refused = answer.status >= 400 && answer.status < 500 && answer.status !== 408 && answer.status !== 429
+    throw new Refusal(refused ? 'obtain.exchange_refused' : 'obtain.exchange_failed', `${from}: ${answer.status} ${errorCode(json)}`.trim())
+  }
   const { access_token: token, expires_in: seconds, token_type: type } = json
-  if (typeof token !== 'string' || !/^[\x21-\x7e]{16,16384}$/.test(token) || String(type).toLowerCase() !== 'bearer')
-    throw new Refusal('obtain.exchange_failed', 'the answer holds no usable token')
-  if (typeof seconds !== 'number' || !(seconds > 0)) throw new Refusal('obtain.exchange_failed', 'the answer says no lifetime')
-  answer.body.fill(0)
-  return { token: new Secret(token), expiresAt: host.clock.now() + Math.min(seconds * 1000, limits.federatedLeaseMs) }
+  if (typeof token !== 'string' || !/^[\x21-\x7e]{16,16384}$/.test(token) || typeof type !== 'string' || type.toLowerCase() !== 'bearer')
+    throw new Refusal('obtain.exchange_failed', `${from}: the answer holds no usable token`)
+  if (typeof seconds !== 'number' || !(seconds > 0)) throw new Refusal('obtain.exchange_failed', `${from}: the answer says no lifetime`)
+  return { token: new Secret(token), expiresAt: now + Math.min(seconds * 1000, limits.federatedLeaseMs) }
 }
 
 function parse(answer: PlainAnswer): Record<string, unknown> {

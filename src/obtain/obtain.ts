@@ -1,11 +1,13 @@
-// Leases, in memory only: made once for all who wait, renewed before they end, worthless at once when revoked.
+// Leases, in memory only: made once for all who wait, renewed before they end, worthless at once when revoked. What is over
+// is overwritten: at once when revoked, else as soon as no call can still need it.
 import { randomUUID } from 'node:crypto'
 import type { Clock } from '../model/clock.ts'
 import type { Lease, Need } from '../model/credential.ts'
 import type { Log } from '../model/kind.ts'
 import { limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
-import type { CredentialProvider } from './credential-provider.ts'
+import type { Secret } from '../model/secret.ts'
+import type { CredentialProvider, Obtained } from './credential-provider.ts'
 
 export interface LeasedCredential {
   readonly name: string
@@ -24,138 +26,275 @@ export interface Obtain {
   leaseFor(need: Need, credentialName: string): Lease | Promise<Lease>
   /** The vendor said 401: the next call gets another. The call under way is not repeated. */
   distrust(lease: Lease): void
-  /** Cuts what uses them; returns how many leases ended. */
+  /** Cuts what uses them, also what is just being obtained; returns how many leases ended. */
   revoke(what: RevokeWhat): number
+  /** Drops what has expired and overwrites what nobody needs any more. Runs by itself each second. */
+  sweep(): void
   readonly size: number
   /** Another takes over: what calls under way still use ends by itself. */
   retire(): void
   close(): void
 }
 
+export interface ObtainOptions {
+  /** Called with each lease before anybody gets it, so that scrub has its needles; then the bytes can go soon after its end. */
+  readonly prepare?: (lease: Lease) => void
+}
+
 interface Kept {
   readonly lease: Lease
   readonly end: AbortController
-  readonly renewAt: number
-  renewing: boolean
+  /** Milliseconds since the epoch; later after a renewal that failed. */
+  renewAt: number
 }
 
-/** A call that is writing its head just now still needs the bytes of a lease that ended this moment. */
-const wipeGraceMs = 5_000
+interface Flight {
+  readonly promise: Promise<Lease>
+  readonly need: Need
+  readonly name: string
+  readonly end: AbortController
+}
 
-export function createObtain(credentials: readonly LeasedCredential[], clock: Clock, log: Log): Obtain {
-  const byName = new Map(credentials.map((one) => [one.name, one]))
-  const kept = new Map<string, Kept>()
-  const flights = new Map<string, Promise<Lease>>()
-  const closing = new AbortController()
+const sweepMs = 1_000
+/** A call that was just given a lease has still to write its head. */
+const headGraceMs = 5_000
+/** An endpoint that just failed is not asked by each of an agent's attempts. */
+const failedMs = 1_000
+const renewAgainMs = 10_000
+/** A second 401 this soon says nothing about the credential: an agent must not be able to make us exchange for each call. */
+const distrustMs = 30_000
 
-  const keyOf = (need: Need, name: string): string => `${need.workload}\n${need.spiffeId}\n${need.host}\n${need.port}\n${name}`
+/** The functions are bound: they may be handed on one by one. */
+export function createObtain(credentials: readonly LeasedCredential[], clock: Clock, log: Log, { prepare }: ObtainOptions = {}): Obtain {
+  const leases = new Leases(credentials, clock, log, prepare)
+  return {
+    leaseFor: (need, name) => leases.leaseFor(need, name),
+    distrust: (lease) => leases.distrust(lease),
+    revoke: (what) => leases.revoke(what),
+    sweep: () => leases.sweep(),
+    get size() {
+      return leases.size
+    },
+    retire: () => leases.retire(),
+    close: () => leases.close(),
+  }
+}
 
-  function drop(key: string, entry: Kept, revoke: boolean): void {
-    if (kept.get(key) === entry) kept.delete(key)
-    if (revoke) entry.end.abort()
-    const wipe = setTimeout(
-      () => {
-        for (const secret of entry.lease.secrets) secret.wipe()
-      },
-      revoke ? 50 : Math.max(wipeGraceMs, 0),
-    )
-    wipe.unref()
+class Leases {
+  readonly #byName: ReadonlyMap<string, LeasedCredential>
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #prepare: ((lease: Lease) => void) | undefined
+  readonly #graceMs: number
+  readonly #kept = new Map<string, Kept>()
+  readonly #flights = new Map<string, Flight>()
+  readonly #failed = new Map<string, { readonly refusal: Refusal; readonly until: number }>()
+  /** When a key's lease was distrusted last. */
+  readonly #distrusted = new Map<string, number>()
+  /** Leases that are over, and when their bytes may go. */
+  readonly #over = new Map<Lease, { readonly wipeAt: number; readonly end: AbortController }>()
+  readonly #timer: NodeJS.Timeout
+  #open = true
+
+  constructor(credentials: readonly LeasedCredential[], clock: Clock, log: Log, prepare: ((lease: Lease) => void) | undefined) {
+    this.#byName = new Map(credentials.map((one) => [one.name, one]))
+    this.#clock = clock
+    this.#log = log
+    this.#prepare = prepare
+    // Without prepared needles a lease must last as long as an answer can be waited for: scrub needs its bytes then.
+    this.#graceMs = prepare === undefined ? limits.answerHeadMs : headGraceMs
+    this.#timer = setInterval(() => this.sweep(), sweepMs)
+    this.#timer.unref()
   }
 
-  function fetchLease(key: string, need: Need, name: string): Promise<Lease> {
-    const flying = flights.get(key)
-    if (flying !== undefined) return flying
-    const flight = obtainLease(key, need, name).finally(() => flights.delete(key))
-    flights.set(key, flight)
-    return flight
+  get size(): number {
+    return this.#kept.size
   }
 
-  async function obtainLease(key: string, need: Need, name: string): Promise<Lease> {
-    const credential = byName.get(name)
-    if (credential === undefined) throw new Refusal('obtain.no_credential', name)
-    const signal = AbortSignal.any([closing.signal, AbortSignal.timeout(limits.exchangeMs * 2)])
-    const { credential: value, expiresAt, secrets } = await credential.provider.obtain(need, signal)
-    const now = clock.now()
-    const until = Math.min(expiresAt, now + credential.leaseMs)
+  leaseFor(need: Need, name: string): Lease | Promise<Lease> {
+    // Injective, and without the run: runs of one workload share its lease.
+    const key = JSON.stringify([need.workload, need.spiffeId, need.service, need.host, need.port, name])
+    const entry = this.#kept.get(key)
+    const now = this.#clock.now()
+    if (entry !== undefined && entry.lease.expiresAt > now) {
+      if (now >= entry.renewAt && !this.#flights.has(key)) this.#renew(key, entry, need, name)
+      return entry.lease
+    }
+    if (entry !== undefined) this.#drop(key, entry)
+    const failure = this.#failed.get(key)
+    if (failure !== undefined && failure.until > now) throw failure.refusal
+    return this.#fly(key, need, name)
+  }
+
+  /** The one that is used lives on until its end, whatever becomes of the renewal. */
+  #renew(key: string, entry: Kept, need: Need, name: string): void {
+    this.#fly(key, need, name).catch((error) => {
+      entry.renewAt = this.#clock.now() + renewAgainMs
+      this.#log.warn('a lease could not be renewed early', { credential: name, error: error instanceof Refusal ? error.code : 'defect' })
+    })
+  }
+
+  /** One for all who wait. */
+  #fly(key: string, need: Need, name: string): Promise<Lease> {
+    const flying = this.#flights.get(key)
+    if (flying !== undefined) return flying.promise
     const end = new AbortController()
+    const promise = this.#obtain(key, need, name, end)
+      .catch((error) => {
+        if (error instanceof Refusal && error.code.startsWith('obtain.exchange_'))
+          remember(this.#failed, key, { refusal: error, until: this.#clock.now() + failedMs })
+        throw error
+      })
+      .finally(() => {
+        if (this.#flights.get(key)?.end === end) this.#flights.delete(key)
+      })
+    this.#flights.set(key, { promise, need, name, end })
+    return promise
+  }
+
+  async #obtain(key: string, need: Need, name: string, end: AbortController): Promise<Lease> {
+    const credential = this.#byName.get(name)
+    if (credential === undefined) throw new Refusal('obtain.no_credential', name)
+    if (!this.#open) throw new Refusal('obtain.revoked', `${name}: its configuration is over`)
+    const signal = AbortSignal.any([end.signal, AbortSignal.timeout(limits.exchangeMs * 2)])
+    const obtained = await inTime(credential.provider.obtain(need, signal), signal, () =>
+      end.signal.aborted ? new Refusal('obtain.revoked', name) : new Refusal('obtain.exchange_failed', `${name}: no answer in time`),
+    )
+    const now = this.#clock.now()
     const lease: Lease = {
       id: randomUUID(),
       credentialName: name,
       providerKind: credential.kind,
-      credential: value,
-      expiresAt: until,
+      credential: obtained.credential,
+      expiresAt: Math.min(obtained.expiresAt, now + credential.leaseMs),
       workload: need.workload,
       service: need.service,
       host: need.host,
       port: need.port,
-      secrets,
+      secrets: obtained.secrets,
       revoked: end.signal,
     }
-    if (closing.signal.aborted) throw new Refusal('obtain.revoked', name)
-    makeRoom()
-    const old = kept.get(key)
-    kept.set(key, { lease, end, renewAt: now + ((until - now) * 2) / 3, renewing: false })
-    if (old !== undefined) drop(key, old, false)
+    if (!(lease.expiresAt > now)) {
+      wipe(lease.secrets)
+      throw new Refusal('obtain.exchange_failed', `${name}: expired already`)
+    }
+    this.#prepare?.(lease)
+    this.#keep(key, { lease, end, renewAt: now + ((lease.expiresAt - now) * 2) / 3 })
     return lease
   }
 
-  function makeRoom(): void {
-    if (kept.size < limits.leasesMax) return
-    const [key, entry] = kept.entries().next().value as [string, Kept]
-    drop(key, entry, false)
+  #keep(key: string, entry: Kept): void {
+    const old = this.#kept.get(key)
+    if (old === undefined && this.#kept.size >= limits.leasesMax) {
+      const [oldest, first] = this.#kept.entries().next().value as [string, Kept]
+      this.#drop(oldest, first)
+    }
+    this.#kept.set(key, entry)
+    if (old !== undefined) this.#drop(key, old)
+    if (!this.#open) this.#drop(key, entry)
   }
 
-  const sweep = setInterval(() => {
-    const now = clock.now()
-    for (const [key, entry] of kept) if (entry.lease.expiresAt <= now) drop(key, entry, false)
-  }, 10_000)
-  sweep.unref()
-
-  return {
-    leaseFor(need, name) {
-      const key = keyOf(need, name)
-      const entry = kept.get(key)
-      const now = clock.now()
-      if (entry === undefined || entry.lease.expiresAt <= now) {
-        if (entry !== undefined) drop(key, entry, false)
-        return fetchLease(key, need, name)
-      }
-      if (now >= entry.renewAt && !entry.renewing) {
-        // The one that is used lives on until its end, whatever becomes of the renewal.
-        entry.renewing = true
-        fetchLease(key, need, name).catch((error) => {
-          entry.renewing = false
-          log.warn('a lease could not be renewed early', { credential: name, error: error instanceof Refusal ? error.code : 'defect' })
-        })
-      }
-      return entry.lease
-    },
-    distrust(lease) {
-      for (const [key, entry] of kept) if (entry.lease === lease) drop(key, entry, false)
-    },
-    revoke(what) {
-      let ended = 0
-      for (const [key, entry] of [...kept]) {
-        const hit =
-          (what.credential !== undefined && entry.lease.credentialName === what.credential) ||
-          (what.workload !== undefined && entry.lease.workload === what.workload)
-        if (!hit) continue
-        drop(key, entry, true)
-        ended++
-      }
-      return ended
-    },
-    get size() {
-      return kept.size
-    },
-    retire() {
-      clearInterval(sweep)
-      for (const [key, entry] of [...kept]) drop(key, entry, false)
-    },
-    close() {
-      clearInterval(sweep)
-      closing.abort()
-      for (const [key, entry] of [...kept]) drop(key, entry, true)
-    },
+  /** Nobody gets it any more; who has it may use it to the end. */
+  #drop(key: string, { lease, end }: Kept): void {
+    if (this.#kept.get(key)?.lease === lease) this.#kept.delete(key)
+    this.#over.set(lease, { wipeAt: this.#clock.now() + this.#graceMs, end })
   }
+
+  distrust(lease: Lease): void {
+    const now = this.#clock.now()
+    for (const [key, entry] of this.#kept) {
+      if (entry.lease !== lease) continue
+      const before = this.#distrusted.get(key)
+      if (before !== undefined && now - before < distrustMs) return
+      remember(this.#distrusted, key, now)
+      this.#drop(key, entry)
+      return
+    }
+  }
+
+  revoke(what: RevokeWhat): number {
+    const hit = (name: string, workload: string): boolean =>
+      (what.credential !== undefined && name === what.credential) || (what.workload !== undefined && workload === what.workload)
+    // What is in the air was asked for before the revocation: it must not land.
+    for (const [key, { name, need, end }] of this.#flights) {
+      if (!hit(name, need.workload)) continue
+      this.#flights.delete(key)
+      end.abort()
+    }
+    this.#failed.clear()
+    let count = 0
+    for (const [key, { lease, end }] of this.#kept) {
+      if (!hit(lease.credentialName, lease.workload)) continue
+      this.#kept.delete(key)
+      end.abort()
+      wipe(lease.secrets)
+      count++
+    }
+    // One that was renewed or has expired may still be on the wire.
+    for (const [lease, { end }] of this.#over) if (hit(lease.credentialName, lease.workload)) this.#end(lease, end)
+    return count
+  }
+
+  #end(lease: Lease, end: AbortController): void {
+    this.#over.delete(lease)
+    end.abort()
+    wipe(lease.secrets)
+  }
+
+  sweep(): void {
+    const now = this.#clock.now()
+    for (const [key, entry] of this.#kept) if (entry.lease.expiresAt <= now) this.#drop(key, entry)
+    for (const [key, { until }] of this.#failed) if (until <= now) this.#failed.delete(key)
+    for (const [key, at] of this.#distrusted) if (now - at >= distrustMs) this.#distrusted.delete(key)
+    for (const [lease, { wipeAt }] of this.#over) {
+      if (wipeAt > now) continue
+      this.#over.delete(lease)
+      wipe(lease.secrets)
+    }
+    if (!this.#open && this.#over.size === 0 && this.#flights.size === 0) clearInterval(this.#timer)
+  }
+
+  retire(): void {
+    this.#open = false
+    for (const [key, entry] of this.#kept) this.#drop(key, entry)
+  }
+
+  close(): void {
+    this.#open = false
+    clearInterval(this.#timer)
+    for (const { end } of this.#flights.values()) end.abort()
+    for (const { lease, end } of this.#kept.values()) this.#end(lease, end)
+    this.#kept.clear()
+    for (const [lease, { end }] of this.#over) this.#end(lease, end)
+  }
+}
+
+/** A provider that does not listen to its signal holds nobody up; what it brings too late is overwritten. */
+function inTime(obtained: Promise<Obtained>, signal: AbortSignal, late: () => Refusal): Promise<Obtained> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(late())
+    signal.addEventListener('abort', stop, { once: true })
+    obtained.then(
+      (one) => {
+        signal.removeEventListener('abort', stop)
+        if (!signal.aborted) return resolve(one)
+        wipe(one.secrets)
+        reject(late())
+      },
+      (error) => {
+        signal.removeEventListener('abort', stop)
+        reject(signal.aborted ? late() : error)
+      },
+    )
+  })
+}
+
+function wipe(secrets: readonly Secret[]): void {
+  for (const secret of secrets) secret.wipe()
+}
+
+function remember<Value>(map: Map<string, Value>, key: string, value: Value): void {
+  map.delete(key)
+  if (map.size >= limits.leasesMax) map.delete(map.keys().next().value as string)
+  map.set(key, value)
 }

@@ -1,6 +1,7 @@
 // Sealed values: what is stored opens only under the data key and for the purpose that it was sealed for.
 import { associate, fingerprint, newKey, open, seal, sealSecret } from '../crypto/seal.ts'
 import type { Purpose } from '../model/kind.ts'
+import { limits } from '../model/limits.ts'
 import { Secret } from '../model/secret.ts'
 import type { Database } from './sqlite.ts'
 
@@ -40,11 +41,14 @@ export function createSealedValues(database: Database, keyEncryptionKey: Buffer)
     ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, purpose = excluded.purpose, sealed = excluded.sealed,
     fingerprint = excluded.fingerprint, created = excluded.created, version = version + 1`)
   const drop = database.prepare('DELETE FROM sealed WHERE kind = ? AND name = ?')
-  // Names are unique over kinds in the table; a kind that is not a secret stands before its name.
-  const key = (kind: SealedKind, name: string): string => (kind === 'secret' ? name : `${kind}/${name}`)
   const plainRow = (found: unknown, name: string): SealedRow => ({ ...(found as SealedRow), name })
+  let closed = false
   return {
     async put(kind, name, purpose, value, now) {
+      // A wiped data key is a key that everybody knows.
+      if (closed) throw new Error('the store is closed')
+      if (value.size === 0 || value.size > limits.secretBytesMax)
+        throw new Error(`${name}: a value has 1 to ${limits.secretBytesMax} bytes; this one has ${value.size}`)
       upsert.run(
         key(kind, name),
         kind,
@@ -56,10 +60,11 @@ export function createSealedValues(database: Database, keyEncryptionKey: Buffer)
       return plainRow(row.get(kind, key(kind, name)), name)
     },
     async get(kind, name, purpose) {
+      if (closed) throw new Error('the store is closed')
       const found = one.get(kind, key(kind, name)) as { purpose: string; sealed: Uint8Array } | undefined
       if (found === undefined) return null
       if (found.purpose !== purpose) return 'purpose'
-      const plain = open(dataKey, Buffer.from(found.sealed), associated(kind, name, purpose))
+      const plain = opened(name, () => open(dataKey, Buffer.from(found.sealed), associated(kind, name, purpose)))
       const secret = new Secret(plain)
       plain.fill(0)
       return secret
@@ -72,7 +77,26 @@ export function createSealedValues(database: Database, keyEncryptionKey: Buffer)
     async remove(kind, name) {
       return Number(drop.run(kind, key(kind, name)).changes) > 0
     },
-    close: () => dataKey.fill(0),
+    close() {
+      closed = true
+      dataKey.fill(0)
+    },
+  }
+}
+
+/** Names are unique over kinds in the table; a kind that is not a secret stands before its name. */
+function key(kind: SealedKind, name: string): string {
+  if (kind !== 'secret') return `${kind}/${name}`
+  // With a slash it could be the CA's key, and putting it would replace that.
+  if (!/^[\w.-]{1,100}$/.test(name)) throw new Error('the name of a secret has 1 to 100 letters, digits, dots, dashes and underscores')
+  return name
+}
+
+function opened(name: string, open: () => Buffer): Buffer {
+  try {
+    return open()
+  } catch {
+    throw new Error(`the sealed value ${name} does not open: the store was changed or mixed from backups; store the value again`)
   }
 }
 
