@@ -3,6 +3,7 @@ import { chmodSync, rmSync } from 'node:fs'
 import type { createServer, Socket } from 'node:net'
 import { createAdaptorServer } from '@hono/node-server'
 import type { Accept } from '../accept/accept.ts'
+import { readFacts } from '../accept/evidence/proc.ts'
 import type { Audit } from '../audit/audit.ts'
 import type { AuditRecords } from '../audit/record.ts'
 import type { Config } from '../config/config.ts'
@@ -11,7 +12,7 @@ import { type AdminPorts, adminRoutes } from '../endpoints/admin/admin.ts'
 import type { Issuer } from '../mint/issuer.ts'
 import type { Clock } from '../model/clock.ts'
 import { Refusal } from '../model/refusal.ts'
-import { kernelIsAsked } from '../net/kernel.ts'
+import { kernelIsAsked, peerOfUnixSocket } from '../net/kernel.ts'
 import type { Obtain } from '../obtain/obtain.ts'
 import type { Runs } from '../runs/runs.ts'
 import { storedPorts } from './admin-ports.ts'
@@ -51,6 +52,10 @@ export async function startAdmin(parts: AdminParts): Promise<{ stop(): Promise<v
   const server = createAdaptorServer({ fetch: routes.fetch }) as ReturnType<typeof createServer>
   const open = new Set<Socket>()
   server.on('connection', (socket: Socket) => {
+    // Whoever is inside a run has no business here, whatever its user may do (DESIGN part 5, doors).
+    const peer = peerOfUnixSocket(socket)
+    const process = peer === null ? null : readFacts(peer.pid)
+    if (peer !== null && (process === null || parts.runs.member(process) !== null)) return void socket.destroy()
     open.add(socket)
     socket.once('close', () => open.delete(socket))
   })

@@ -247,11 +247,17 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     const changes = await bringIntoForce(next)
     return { ok: true, changes, version: world.decider.version }
   }
-  // While an agent could write the file, a change comes into force only on command.
   let lastReload: string | null = null
   const watcher = watchFiles(
     () => config.files,
     async () => {
+      // While an agent could write the file, a change comes into force only on command (DESIGN part 5).
+      const shared = runs.list().find((run) => run.state !== 'ended' && run.custody === 'shared-user')
+      if (shared !== undefined) {
+        lastReload = `the configuration changed while ${shared.id} runs with custody shared-user: look at it, then \`ostiary reload\``
+        log.warn(lastReload)
+        return
+      }
       try {
         await reloadNow(false)
         lastReload = null
@@ -301,7 +307,11 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     world: () => world,
     obtain: () => obtain,
     config: () => config,
-    reload: reloadNow,
+    reload: async (showOnly) => {
+      const done = await reloadNow(showOnly)
+      if (!showOnly) lastReload = null
+      return done
+    },
     lastReload: () => lastReload,
     stop,
   })

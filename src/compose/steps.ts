@@ -11,6 +11,7 @@ import type { Decision } from '../model/decision.ts'
 import type { Evidence } from '../model/evidence.ts'
 import type { Identity } from '../model/identity.ts'
 import type { Log } from '../model/kind.ts'
+import { limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
 import { Secret } from '../model/secret.ts'
 import type { Runs } from '../runs/runs.ts'
@@ -124,13 +125,23 @@ export type TunnelParts = Pick<StepParts, 'world' | 'clock' | 'runs' | 'runEvide
 
 export function createTunnelSteps(parts: TunnelParts): TunnelSteps {
   const identify = createIdentifyStep(parts)
+  const tunnels = new Map<string, number>()
   return {
     record: parts.records.tunnel,
     listed: (host) => parts.world().config.tunnels.some((one) => one.host === host),
     identify,
     decide: (call, identity) => parts.world().decider.decideTunnel(call, identity),
     dial: parts.forward.dialTunnel,
-    watch: (call, identity, cut) => parts.live.watch(call, identity, null, cut),
+    watch(call, identity, cut) {
+      const open = tunnels.get(identity.workload) ?? 0
+      if (open >= limits.tunnelsPerWorkloadMax) throw new Refusal('accept.too_many', 'tunnelsPerWorkloadMax')
+      tunnels.set(identity.workload, open + 1)
+      const unwatch = parts.live.watch(call, identity, null, cut)
+      return () => {
+        tunnels.set(identity.workload, (tunnels.get(identity.workload) ?? 1) - 1)
+        unwatch()
+      }
+    },
     defect(error) {
       parts.log.error('defect', { error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
       return new Refusal('flow.defect', String(error), error)
