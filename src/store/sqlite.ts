@@ -40,7 +40,8 @@ function prepare(database: DatabaseSync, path: string): void {
   const pragma = (name: string): number => Number(Object.values(database.prepare(`PRAGMA ${name}`).get() ?? {})[0])
   // Held until close, by the kernel: a second process gets SQLITE_BUSY whatever became of the lock file.
   database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT')
-  const isNew = pragma('page_count') === 0
+  // Taking the lock may have written a first page, so an empty schema is what tells a new file.
+  const isNew = pragma('application_id') === 0 && database.prepare('SELECT count(*) AS n FROM sqlite_schema').get()?.['n'] === 0
   if (!isNew && pragma('application_id') !== applicationId)
     throw new Error(`${path} is not a store of Ostiary: name another directory with --data`)
   const version = pragma('user_version')
