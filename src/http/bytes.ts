@@ -14,6 +14,7 @@ function table(holds: (byte: number) => boolean): Uint8Array {
 }
 
 const internedMax = 1_024
+const internedBytesMax = 64
 const interned = new Map<number, string>()
 
 /** Lower-case name with `_` as `-` (an alias that some origins fold), of a range that holds token bytes only. */
@@ -28,7 +29,8 @@ export function internName(buffer: Buffer, start: number, end: number): string {
   const known = interned.get(hash)
   if (known !== undefined && same(known, buffer, start, end)) return known
   const name = buffer.toString('latin1', start, end).toLowerCase().replaceAll('_', '-')
-  if (known === undefined && interned.size < internedMax) interned.set(hash, name)
+  // Long names are not kept: strangers choose them, and what they chose stays for good.
+  if (known === undefined && interned.size < internedMax && name.length <= internedBytesMax) interned.set(hash, name)
   return name
 }
 
@@ -62,14 +64,9 @@ export const methods: ReadonlySet<string> = new Set([
   'SEARCH',
 ])
 
-/** Names that end with this connection (RFC 9110 §7.6.1) and are never passed on. */
-export const hopByHop: ReadonlySet<string> = new Set([
+const hopByHop: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
-  'proxy-connection',
-  'proxy-authorization',
-  'proxy-authenticate',
-  'proxy-authentication-info',
   'te',
   'trailer',
   'transfer-encoding',
@@ -77,6 +74,14 @@ export const hopByHop: ReadonlySet<string> = new Set([
   'expect',
   'http2-settings',
 ])
+
+/** Names that end with this connection (RFC 9110 §7.6.1) and are never passed on; what begins with `proxy-` speaks to us. */
+export function endsHere(name: string): boolean {
+  return hopByHop.has(name) || (name.charCodeAt(0) === 0x70 && name.startsWith('proxy-'))
+}
+
+/** Written by us alone, from the Target and the framing. */
+export const framingNames: ReadonlySet<string> = new Set(['host', 'content-length', 'transfer-encoding'])
 
 /** A Connection field that names one of these wants to hide it from somebody: refused. */
 export const neverNamed: ReadonlySet<string> = new Set([
@@ -94,3 +99,17 @@ export const neverNamed: ReadonlySet<string> = new Set([
   'location',
   'date',
 ])
+
+// Common names first, so that nobody's junk takes their places.
+for (const name of `accept accept-encoding accept-language accept-ranges access-control-expose-headers age alt-svc
+  anthropic-beta anthropic-dangerous-direct-browser-access anthropic-organization-id anthropic-version api-key authorization
+  cache-control cf-cache-status cf-ray connection content-disposition content-encoding content-language content-length content-type
+  cookie date etag expect expires host idempotency-key if-match if-modified-since if-none-match keep-alive last-modified location
+  openai-beta openai-organization openai-processing-ms openai-project openai-version origin pragma proxy-authorization
+  proxy-connection range referer request-id retry-after sec-fetch-mode server set-cookie strict-transport-security te traceparent
+  trailer transfer-encoding upgrade user-agent vary via www-authenticate x-api-key x-app x-content-type-options x-envoy-upstream-service-time
+  x-forwarded-for x-goog-api-client x-goog-api-key x-ratelimit-limit-requests x-ratelimit-limit-tokens
+  x-ratelimit-remaining-requests x-ratelimit-remaining-tokens x-ratelimit-reset-requests x-ratelimit-reset-tokens x-request-id
+  x-stainless-arch x-stainless-async x-stainless-helper-method x-stainless-lang x-stainless-os x-stainless-package-version
+  x-stainless-read-timeout x-stainless-retry-count x-stainless-runtime x-stainless-runtime-version x-stainless-timeout`.split(/\s+/))
+  internName(Buffer.from(name), 0, name.length)

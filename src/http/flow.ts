@@ -3,6 +3,9 @@ import type { Flow, Sink } from '../model/message.ts'
 
 const nothing = Buffer.alloc(0)
 
+/** An owner that pauses when told never comes near it. */
+const queuedBytesMax = 8 * 1024 * 1024
+
 export const emptyFlow: Flow = wholeFlow(nothing)
 
 export function wholeFlow(whole: Buffer): Flow {
@@ -34,9 +37,11 @@ export class FlowSource implements Flow {
   readonly #owner: FlowOwner
   #sink: Sink | null = null
   #queued: Buffer[] = []
+  #queuedBytes = 0
   #ended: readonly (readonly [string, string])[] | null = null
   #failed: Error | null = null
   #paused = false
+  #draining = false
   #over = false
 
   constructor(length: number, owner: FlowOwner) {
@@ -50,8 +55,10 @@ export class FlowSource implements Flow {
 
   /** From the owner. The chunk is copied only when it must wait. */
   data(chunk: Buffer): void {
-    if (this.#over) return
-    if (this.#sink === null || this.#paused || this.#queued.length > 0) {
+    if (this.#over || this.#failed !== null) return
+    if (this.#sink === null || this.#paused || this.#draining || this.#queued.length > 0) {
+      this.#queuedBytes += chunk.length
+      if (this.#queuedBytes > queuedBytesMax) return this.#overflow()
       this.#queued.push(Buffer.from(chunk))
       return
     }
@@ -86,6 +93,8 @@ export class FlowSource implements Flow {
   resume(): void {
     if (!this.#paused || this.#over) return
     this.#paused = false
+    // From within the sink's data: the loop that called it goes on, so that no chunk is given out inside another.
+    if (this.#draining) return
     this.#drain()
     if (!this.#paused && !this.#over) this.#owner.resumed()
   }
@@ -97,15 +106,28 @@ export class FlowSource implements Flow {
     this.#owner.cancelled()
   }
 
+  /** An owner that was paused and did not stop. */
+  #overflow(): void {
+    this.fail(new RangeError('more was sent than waits'))
+    this.#owner.cancelled()
+  }
+
   #drain(): void {
-    while (this.#queued.length > 0 && !this.#paused && this.#sink !== null) {
-      if (!this.#sink.data(this.#queued.shift() as Buffer)) this.pause()
+    this.#draining = true
+    try {
+      while (this.#queued.length > 0 && !this.#paused && this.#sink !== null) {
+        const chunk = this.#queued.shift() as Buffer
+        this.#queuedBytes -= chunk.length
+        if (!this.#sink.data(chunk)) this.pause()
+      }
+    } finally {
+      this.#draining = false
     }
     this.#settle()
   }
 
   #settle(): void {
-    if (this.#over || this.#sink === null || (this.#queued.length > 0 && this.#failed === null)) return
+    if (this.#over || this.#draining || this.#sink === null || (this.#queued.length > 0 && this.#failed === null)) return
     if (this.#failed !== null) {
       this.#over = true
       this.#sink.fail(this.#failed)

@@ -15,10 +15,17 @@ export const noBody: Framing = { kind: 'none' }
 const chunked: Framing = { kind: 'chunked' }
 const untilClose: Framing = { kind: 'until-close' }
 
-/** Index after the CRLFCRLF that ends a head, or -1. */
+/** Field names that one Connection may list. */
+const connectionNamesMax = 16
+
+/** Index after the CRLFCRLF that ends a head, or after a LF without CR (which no head survives: it is refused now), or -1. */
 export function findHeadEnd(buffer: Buffer, from: number): number {
   const at = buffer.indexOf('\r\n\r\n', from, 'latin1')
-  return at < 0 ? -1 : at + 4
+  if (at >= 0) return at + 4
+  for (let line = buffer.indexOf(0x0a, from); line >= 0; line = buffer.indexOf(0x0a, line + 1)) {
+    if (line === 0 || buffer[line - 1] !== 0x0d) return line + 1
+  }
+  return -1
 }
 
 type Side = 'request' | 'answer'
@@ -102,7 +109,11 @@ function version(buffer: Buffer, at: number): Refusal {
 }
 
 function kindOf(method: string, target: string): 'origin' | 'absolute' | 'authority' {
-  if (method === 'CONNECT') return 'authority'
+  if (method === 'CONNECT') {
+    // RFC 9112 §3.2.3; which host and port it is, the door says.
+    if (!/^[A-Za-z0-9.\-_:[\]]+$/.test(target)) throw bad('request', 'request line: the target of CONNECT is no authority')
+    return 'authority'
+  }
   if (target.startsWith('/')) return 'origin'
   if (/^https?:\/\//.test(target)) return 'absolute'
   throw bad('request', 'request line: the target is neither a path nor a URL')
@@ -112,6 +123,7 @@ function kindOf(method: string, target: string): 'origin' | 'absolute' | 'author
 function readFields(head: Fields, start: number, end: number, side: Side): void {
   const { buffer, names, marks } = head
   const last = end - 2
+  if (last < start || buffer[last] !== 0x0d || buffer[last + 1] !== 0x0a) throw bad(side, 'head: a line that does not end in CRLF')
   let at = start
   while (at < last) {
     if (names.length >= limits.headFieldsMax)
@@ -156,6 +168,7 @@ function readRequestMeaning(head: RequestMessage): void {
         noteFraming(head, index, counts, 'request')
         break
       case 'connection':
+      case 'proxy-connection': // no standard has it, llhttp and others heed it
         readConnection(head, head.value(index), 'request')
         break
       case 'expect':
@@ -178,11 +191,12 @@ function readRequestMeaning(head: RequestMessage): void {
 }
 
 function noteFraming(head: Fields, index: number, counts: Counts, side: Side): void {
-  const mark = head.marks[index * 4] as number
-  const underscore = head.buffer.indexOf(0x5f, mark)
   // `Content_Length` counts as the field itself, and as such is an attack.
-  if (underscore >= 0 && underscore < (head.marks[index * 4 + 1] as number))
-    throw bad(side, 'a framing field is spelled with an underscore')
+  for (let at = head.marks[index * 4] as number; at < (head.marks[index * 4 + 1] as number); at++)
+    if (head.buffer[at] === 0x5f) throw bad(side, 'a framing field is spelled with an underscore')
+  // RFC 9110 §5.5 takes tabs around a value away; llhttp reads `chunked<TAB>` as another coding and the body as it comes.
+  for (let at = head.marks[index * 4 + 1] as number; head.buffer[at] !== 0x0d; at++)
+    if (head.buffer[at] === 9) throw bad(side, 'a tab in a framing field')
   const which = head.names[index] === 'content-length' ? 'length' : 'coding'
   if (counts[which] >= 0) throw bad(side, `${head.names[index]} stands twice`)
   counts[which] = index
@@ -200,13 +214,14 @@ function framingOf(head: Fields, counts: Counts, side: Side): Framing {
 }
 
 function readConnection(head: RequestMessage | ResponseMessage, value: string, side: Side): void {
+  if (value === 'keep-alive') return
   for (const part of value.split(',')) {
     const name = part.trim().toLowerCase()
     if (name === 'close') head.keepAlive = false
     else if (name === '' || name === 'keep-alive') continue
     else if (!/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(name) || neverNamed.has(name.replaceAll('_', '-')))
       throw bad(side, 'Connection names a field that it may not')
-    else head.connectionNames.push(name.replaceAll('_', '-'))
+    else if (head.connectionNames.push(name.replaceAll('_', '-')) > connectionNamesMax) throw bad(side, 'Connection names too many fields')
   }
 }
 
@@ -225,7 +240,7 @@ export function readResponseHead(buffer: Buffer, start: number, end: number, req
   for (let index = 0; index < head.names.length; index++) {
     const name = head.names[index]
     if (name === 'content-length' || name === 'transfer-encoding') noteFraming(head, index, counts, 'answer')
-    else if (name === 'connection') readConnection(head, head.value(index), 'answer')
+    else if (name === 'connection' || name === 'proxy-connection') readConnection(head, head.value(index), 'answer')
   }
   if (counts.coding >= 0 && (counts.length >= 0 || match[1] === '0')) throw bad('answer', 'Transfer-Encoding where it may not stand')
   const framing = framingOf(head, counts, 'answer')
