@@ -13,9 +13,10 @@ const rubout = 0x7f
 /** Bytes of the line, at most bytesMax; throws WrongUse when it is cancelled. The caller wipes it. */
 export function typedLine(prompt: string, bytesMax: number): Promise<Buffer> {
   const { stdin, stderr } = process
-  stderr.write(prompt)
+  // Before the prompt: who answers at once must not see it echoed.
   stdin.setRawMode(true)
   stdin.resume()
+  stderr.write(prompt)
   return new Promise((resolve, reject) => {
     const bytes = Buffer.alloc(bytesMax)
     let size = 0

@@ -1,4 +1,5 @@
 // start, stop, status, reload, log-level: the life of the server.
+import { systemClock } from '../model/clock.ts'
 import { ConfigMistakes } from '../model/refusal.ts'
 import { ask, must, NotRunning } from './admin-client.ts'
 import { printMistakes } from './check.ts'
@@ -28,13 +29,13 @@ export async function start(context: Context): Promise<number> {
   let asked: number | null = null
   const end = (): void => {
     if (asked === null) {
-      asked = performance.now()
+      asked = systemClock.monotonic()
       if (!out.json) out.line('stopping: calls under way are finished first; Ctrl-C again ends them')
       broker.stop().catch((error: Error) => {
         out.problem(error.message)
         force.resolve(1)
       })
-    } else if (performance.now() - asked > sameWishMs) force.resolve(forced)
+    } else if (systemClock.monotonic() - asked > sameWishMs) force.resolve(forced)
   }
   const again = (): void => {
     broker.reload().catch((error: unknown) => {
@@ -58,8 +59,8 @@ export async function stop({ dataDir, out }: Context): Promise<number> {
   const refused = refusedInsideRun()
   if (refused !== null) throw new WrongUse(refused)
   await must(dataDir, 'POST', '/stop')
-  const until = performance.now() + stopWaitMs
-  while (performance.now() < until) {
+  const until = systemClock.monotonic() + stopWaitMs
+  while (systemClock.monotonic() < until) {
     try {
       await ask(dataDir, 'GET', '/status', undefined, 2_000)
     } catch (error) {
@@ -93,7 +94,7 @@ export async function reload(context: Context, options: { readonly show?: boolea
 export async function status({ dataDir, out }: Context, options: { readonly wait?: string }): Promise<number> {
   const waitSeconds = Number(options.wait ?? 0)
   if (!Number.isFinite(waitSeconds) || waitSeconds < 0) throw new WrongUse(`--wait takes seconds, not ${options.wait}`)
-  const until = performance.now() + waitSeconds * 1_000
+  const until = systemClock.monotonic() + waitSeconds * 1_000
   for (;;) {
     let why: unknown = new NotRunning(dataDir)
     try {
@@ -106,7 +107,7 @@ export async function status({ dataDir, out }: Context, options: { readonly wait
     } catch (error) {
       why = error
     }
-    if (performance.now() >= until) throw why
+    if (systemClock.monotonic() >= until) throw why
     await pause(100)
   }
 }
