@@ -42,10 +42,18 @@ export function createMetrics(sources: MetricSources): Metrics {
   gauge('ostiary_calls_live', 'Calls under way', sources.liveCalls)
   gauge('ostiary_runs_open', 'Runs that are open', sources.runs)
   gauge('ostiary_audit_entries', 'Entries in the log', sources.auditEntries)
+  // Labels are looked up once a service and class of status, not once a call.
+  const children = new Map<string, { readonly calls: Pick<typeof calls, 'inc'>; readonly seconds: Pick<typeof seconds, 'observe'> }>()
   return {
     answered(service, status, duration) {
-      calls.inc({ service, status: `${Math.floor(status / 100)}xx` })
-      seconds.observe({ service }, duration)
+      const key = `${service} ${Math.floor(status / 100)}`
+      let bound = children.get(key)
+      if (bound === undefined) {
+        bound = { calls: calls.labels({ service, status: `${Math.floor(status / 100)}xx` }), seconds: seconds.labels({ service }) }
+        children.set(key, bound)
+      }
+      bound.calls.inc()
+      bound.seconds.observe(duration)
     },
     refused: (code) => refusals.inc({ code }),
     text: () => registry.metrics(),
