@@ -148,6 +148,8 @@ class Leases {
       .finally(() => {
         if (this.#flights.get(key)?.end === end) this.#flights.delete(key)
       })
+    // Who waits hears of it; that nobody waits any more is no defect.
+    promise.catch(() => {})
     this.#flights.set(key, { promise, need, name, end })
     return promise
   }
