@@ -43,7 +43,7 @@ export function createMetrics(sources: MetricSources): Metrics {
   gauge('ostiary_runs_open', 'Runs that are open', sources.runs)
   gauge('ostiary_audit_entries', 'Entries in the log', sources.auditEntries)
   // Labels are looked up once a service and class of status, not once a call.
-  const children = new Map<string, { readonly calls: Pick<typeof calls, 'inc'>; readonly seconds: Pick<typeof seconds, 'observe'> }>()
+  const children = new Map<string, { readonly calls: { inc(): void }; readonly seconds: { observe(seconds: number): void } }>()
   return {
     answered(service, status, duration) {
       const key = `${service} ${Math.floor(status / 100)}`
