@@ -77,6 +77,10 @@ async function withRunEvidence(evidence: Evidence, parts: Pick<StepParts, 'runs'
 
 export function createSteps(parts: StepParts): Steps {
   const identify = createIdentifyStep(parts)
+  const prepared = (lease: Lease): Lease => {
+    parts.scrub.prepare(lease)
+    return lease
+  }
   return {
     record: (call) => counted(parts.records.call(call), call, parts.metrics, parts.clock),
     identify: (call) => identify(call.connection),
@@ -86,7 +90,13 @@ export function createSteps(parts: StepParts): Steps {
       if (identity.run === null && parts.runs.suspended(sender)) throw new Refusal('identify.suspended', sender)
       return parts.world().decider.decide(call, identity)
     },
-    obtain: (call, identity, decision) => (decision.credential === null ? null : parts.lease(identity, call, decision)),
+    obtain(call, identity, decision) {
+      if (decision.credential === null) return null
+      const lease = parts.lease(identity, call, decision)
+      // What is searched for in the answer is made now: the lease may have ended when the answer comes.
+      if (lease instanceof Promise) return lease.then(prepared)
+      return prepared(lease)
+    },
     inject: parts.inject,
     forward: parts.forward.forward,
     scrub: parts.scrub,
