@@ -72,12 +72,14 @@ async function dumpsItself({ stage, agent, print }: Scene): Promise<void> {
     dumped.ok && text.length > 2_000 && found === null,
     `The agent printed ${text.length} bytes of its environment, files and /proc: no secret in any encoding.`,
   )
-  const reached = await agent.ask('reach', { paths: [...secretPlaces, stage.dataDir, join(`${stage.dataDir}.run`, 'door', 'run.sock')] })
+  const reached = await agent.ask('reach', {
+    paths: [...secretPlaces, stage.configFile, stage.dataDir, join(`${stage.dataDir}.run`, 'door', 'run.sock')],
+  })
   const list = (reached.value?.reached ?? ['?']) as string[]
   print.check(
     'custody',
     reached.ok && list.length === 0,
-    list.length === 0 ? 'Key file, store, audit log, admin and run socket do not exist for it.' : `It reached ${list.join(', ')}.`,
+    list.length === 0 ? 'Key file, store, configuration, audit log, admin and run socket: it gets none.' : `It reached ${list.join(', ')}.`,
   )
 }
 

@@ -89,6 +89,7 @@ function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknow
     services,
     hidden: [paths.dataDir, paths.doorDir],
     readOnly,
+    blank: config.files,
     kept: [...new Set([paths.publicDir, ...readOnly])].filter((path) => path.startsWith('/tmp/')).slice(0, 5),
   }
 }

@@ -40,7 +40,12 @@ export async function launch(options: LaunchOptions): Promise<number> {
     options.say(`custody: shared-user, the command could reach what its user can (no namespace: ${sandbox.why})`)
   if (removed.length > 0) options.say(`removed from the environment: ${removed.join(', ')}`)
   const hidden = options.evidenceFile === null ? run.description.hidden : [...run.description.hidden, options.evidenceFile]
-  const covers = { hidden, readOnly: run.description.readOnly, kept: [process.cwd(), ...run.description.kept] }
+  const covers = {
+    hidden,
+    readOnly: run.description.readOnly,
+    blank: run.description.blank,
+    kept: [process.cwd(), ...run.description.kept],
+  }
   const words = sandbox.custody === 'namespace' ? sandboxWords(covers, uid, process.getgid?.() ?? -1, options.command) : options.command
   const child = spawn(words[0] as string, words.slice(1), { stdio: 'inherit', env: variables })
   let over = false

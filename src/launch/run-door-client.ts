@@ -15,6 +15,7 @@ export interface OpenRun {
   readonly description: RunDescription & {
     readonly hidden: readonly string[]
     readonly readOnly: readonly string[]
+    readonly blank: readonly string[]
     readonly kept: readonly string[]
   }
   /** Runs when the broker ended the run or went away. */

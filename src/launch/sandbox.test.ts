@@ -15,7 +15,13 @@ function inside(shell: string): { out: string; code: number | null } {
   for (const name of ['data', 'config', 'work', 'out']) mkdirSync(join(base, name))
   writeFileSync(join(base, 'data', 'key'), 'the-key')
   writeFileSync(join(base, 'config', 'ostiary.yaml'), 'trustDomain: a.example')
-  const covers = { hidden: [join(base, 'data')], readOnly: [join(base, 'config')], kept: [join(base, 'work'), join(base, 'config')] }
+  writeFileSync(join(base, 'config', 'policy.cedar'), 'the-policy')
+  const covers = {
+    hidden: [join(base, 'data')],
+    readOnly: [join(base, 'config')],
+    blank: [join(base, 'config', 'policy.cedar')],
+    kept: [join(base, 'work'), join(base, 'config')],
+  }
   const words = sandboxWords(covers, uid, process.getgid?.() ?? 0, ['sh', '-c', shell, 'sh', base])
   const done = spawnSync(words[0] as string, words.slice(1), {
     encoding: 'utf8',
@@ -39,6 +45,12 @@ test('the configuration is read, never written, nor remounted', { skip }, () => 
   )
   assert.equal(out.match(/trustDomain: a\.example/g)?.length, 2)
   assert.doesNotMatch(out, /^new$/m)
+})
+
+test('a blanked file is empty, and stays so after umount, a write and a rename', { skip }, () => {
+  const { out } = inside('f=$B/config/policy.cedar; cat $f; umount $f; echo new > $f; mv $f $f.2; rm -f $f; cat $f; ls $B/config')
+  assert.doesNotMatch(out, /the-policy|^new$/m)
+  assert.match(out, /^policy\.cedar$/m)
 })
 
 test('foreign processes do not exist, /tmp is its own, no capability is left, and the exit code passes', { skip }, () => {

@@ -7,8 +7,10 @@ import { spawnSync } from 'node:child_process'
 export interface Covers {
   /** Folders that do not exist for the command: the data directory, the door of the run socket. */
   readonly hidden: readonly string[]
-  /** Files and folders it sees but cannot write: configuration, policies, Ostiary's code and Node. */
+  /** Folders it sees but cannot write: those of the configuration, Ostiary's code and Node. */
   readonly readOnly: readonly string[]
+  /** Files that it finds empty: the configuration and what it names. */
+  readonly blank: readonly string[]
   /** Folders that stay as they are although they lie below /tmp: the working directory, the public CA bundle. */
   readonly kept: readonly string[]
 }
@@ -56,6 +58,7 @@ while [ "$count" -gt 0 ]; do
         eval "exec $k<&-"
       done ;;
     hidden) if [ -d "$path" ]; then mount -t tmpfs -o size=4k,mode=0555,ro,nosuid,nodev,noexec tmpfs "$path"; fi ;;
+    blank) if [ -f "$path" ]; then mount --bind /dev/null "$path"; fi ;;
     ro)
       if [ -e "$path" ]; then
         mount --bind "$path" "$path"
@@ -77,6 +80,7 @@ export function sandboxWords(covers: Covers, uid: number, gid: number, command: 
     ['tmp', '/tmp'],
     ...covers.hidden.map((path) => ['hidden', path]),
     ...covers.readOnly.map((path) => ['ro', path]),
+    ...covers.blank.map((path) => ['blank', path]),
   ]
   return [
     'unshare',
