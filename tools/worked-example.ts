@@ -49,7 +49,7 @@ export const meanings: Readonly<Record<string, string>> = {
     'Hosts that lead to an address that you name; for tests. A secret of the real host does not open here.',
   'egress.dangerouslyFixedAddresses[].host': 'The name.',
   'egress.dangerouslyFixedAddresses[].address': 'HOST:PORT that is dialled instead.',
-  'egress.dangerouslyFixedAddresses[].reason': 'Why; stands in `ostiary status`.',
+  'egress.dangerouslyFixedAddresses[].reason': 'Why; for the next who reads this file.',
   tunnels: 'Hosts that are let through unread, if policy permits the action `tunnel`.',
   'tunnels[].host': 'The name; the TLS hello must name it too.',
   'tunnels[].reason': 'Why it cannot be intercepted.',
