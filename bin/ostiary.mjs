@@ -2,8 +2,7 @@
 // Starts Ostiary with the Node that came with the install. Plain JavaScript that Node 20 can run; it only finds, starts,
 // and passes signals and the exit code.
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import { homedir } from 'node:os'
+import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -38,21 +37,18 @@ const flags = [
   '--disable-warning=ExperimentalWarning',
   '--max-semi-space-size=32',
 ]
-const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'ostiary', version)
 const words = [...flags, entry, ...process.argv.slice(2)]
-const env = { ...process.env, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? cache }
 
 // Where Node can become another program, nothing stands between the caller and Ostiary: one process, its signals, its exit code.
 if (typeof process.execve === 'function') {
   process.removeAllListeners('warning')
   try {
-    process.execve(node, [node, ...words], env)
+    process.execve(node, [node, ...words], process.env)
   } catch {
     // then as a child
   }
 }
-const child = spawn(node, words, { stdio: 'inherit', env })
+const child = spawn(node, words, { stdio: 'inherit' })
 const passed = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2']
 // A terminal sends Ctrl-C and Ctrl-\ to the whole group, the child included: passed on as well, one wish would count as two.
 const byTerminal = new Set(process.stdin.isTTY ? ['SIGINT', 'SIGQUIT'] : [])

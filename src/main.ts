@@ -1,4 +1,7 @@
 // argv → cli. The only process.exit of the program.
+import { enableCompileCache } from 'node:module'
+import { cacheDirOf } from './config/cache.ts'
+
 if (Number(process.versions.node.split('.')[0]) < 26) {
   process.stderr.write(
     `ostiary: Node 26 is needed and ${process.version} is running: start it as bin/ostiary.mjs, which finds the one that came with \`npm ci\`\n`,
@@ -8,6 +11,8 @@ if (Number(process.versions.node.split('.')[0]) < 26) {
 // `| head` closes the pipe when it has enough: that is no error of ours.
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+// By call and not by NODE_COMPILE_CACHE, which an agent's own Node would inherit and write to.
+enableCompileCache(cacheDirOf(process.env))
 // After the check: an older Node could not even read it.
 const { run } = await import('./cli/cli.ts')
 process.exit(await run(process.argv.slice(2)))

@@ -1,4 +1,5 @@
 // start, stop, status, reload, log-level: the life of the server.
+import type { Broker } from '../compose/broker.ts'
 import { systemClock } from '../model/clock.ts'
 import { ConfigMistakes } from '../model/refusal.ts'
 import { ask, must, NotRunning } from './admin-client.ts'
@@ -16,7 +17,41 @@ export async function start(context: Context): Promise<number> {
   const refused = refusedInsideRun()
   if (refused !== null) throw new WrongUse(refused)
   const { startBroker } = await import('../compose/broker.ts')
-  const broker = await startBroker({ configFile, dataDir, env: process.env })
+  const force = Promise.withResolvers<number>()
+  let broker: Broker | null = null
+  let asked: number | null = null
+  const stopNow = (): void => {
+    broker?.stop().catch((error: Error) => {
+      out.problem(error.message)
+      force.resolve(1)
+    })
+  }
+  const end = (): void => {
+    if (asked === null) {
+      asked = systemClock.monotonic()
+      if (!out.json) out.line('stopping: calls under way are finished first; Ctrl-C again ends them')
+      stopNow()
+    } else if (systemClock.monotonic() - asked > sameWishMs) force.resolve(forced)
+  }
+  const again = (): void => {
+    broker?.reload().catch((error: unknown) => {
+      if (error instanceof ConfigMistakes) printMistakes(out, error)
+      else out.problem((error as Error).message)
+    })
+  }
+  // Before it starts and until the process ends: who sees that it is there may stop it at once.
+  process.on('SIGINT', end)
+  process.on('SIGTERM', end)
+  process.on('SIGHUP', again)
+  const started = await Promise.race([startBroker({ configFile, dataDir, env: process.env }), force.promise])
+  if (typeof started === 'number') return started
+  broker = started
+  if (asked === null) sayReady(context, started)
+  else stopNow()
+  return Promise.race([started.stopped.then(() => 0), force.promise])
+}
+
+function sayReady({ out, configFile }: Context, broker: Broker): void {
   const { proxy, baseUrl } = broker.addresses
   if (out.json) out.line(JSON.stringify({ ready: true, pid: process.pid, proxy, baseUrl, dataDir: broker.config.dataDir }))
   else {
@@ -24,34 +59,6 @@ export async function start(context: Context): Promise<number> {
     if (configFile === null)
       out.line('No configuration: everything is refused. Write ~/.config/ostiary/ostiary.yaml, then `ostiary check`.')
     else out.line('Next: `ostiary run -- COMMAND` in another terminal. Ctrl-C stops.')
-  }
-  const force = Promise.withResolvers<number>()
-  let asked: number | null = null
-  const end = (): void => {
-    if (asked === null) {
-      asked = systemClock.monotonic()
-      if (!out.json) out.line('stopping: calls under way are finished first; Ctrl-C again ends them')
-      broker.stop().catch((error: Error) => {
-        out.problem(error.message)
-        force.resolve(1)
-      })
-    } else if (systemClock.monotonic() - asked > sameWishMs) force.resolve(forced)
-  }
-  const again = (): void => {
-    broker.reload().catch((error: unknown) => {
-      if (error instanceof ConfigMistakes) printMistakes(out, error)
-      else out.problem((error as Error).message)
-    })
-  }
-  process.on('SIGINT', end)
-  process.on('SIGTERM', end)
-  process.on('SIGHUP', again)
-  try {
-    return await Promise.race([broker.stopped.then(() => 0), force.promise])
-  } finally {
-    process.off('SIGINT', end)
-    process.off('SIGTERM', end)
-    process.off('SIGHUP', again)
   }
 }
 

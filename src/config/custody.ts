@@ -4,6 +4,7 @@ import { realpathSync, type Stats, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Mistake } from '../model/refusal.ts'
+import { cacheDirOf } from './cache.ts'
 import type { Config } from './config.ts'
 
 const programRoot = fileURLToPath(new URL('../..', import.meta.url))
@@ -79,8 +80,8 @@ export function uidsNamed(config: Config): readonly number[] {
 export function custodyWarnings(config: Config, uidsOfWorkloads: readonly number[] = uidsNamed(config)): readonly string[] {
   const own = process.getuid?.() ?? -1
   const uids = new Set(uidsOfWorkloads)
-  const program = [`${programRoot}package.json`, fileURLToPath(import.meta.url), process.execPath].flatMap((file) =>
-    weaknesses(file, own, uids),
+  const program = [`${programRoot}package.json`, fileURLToPath(import.meta.url), process.execPath, cacheDirOf(process.env)].flatMap(
+    (file) => weaknesses(file, own, uids),
   )
   const fixed = config.egress.dangerouslyFixedAddresses.map(
     (one) => `dangerouslyFixedAddresses: ${one.host} is dialled at ${one.address}:${one.port} until ${one.until} (${one.reason})`,

@@ -27,7 +27,7 @@ export interface Source {
   readonly broken: boolean
 }
 
-export const fileBytesMax = 4 * 1024 * 1024
+const fileBytesMax = 4 * 1024 * 1024
 const filesMax = 200
 const aliasesMax = 20
 
