@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { TLSSocket } from 'node:tls'
 import { createRootAuthority, issueLeaf } from '../crypto/x509.ts'
 import { FlowSource, wholeFlow } from '../http/flow.ts'
 import { noEdits } from '../model/message.ts'
@@ -374,7 +375,7 @@ test('the queue is bounded in length and in time', async (context) => {
   assert.equal((await served).body.whole?.toString(), 'ok')
 })
 
-test('an answer of 96 MB passes at flat memory, and waits while the agent does', async (context) => {
+test('an answer of 96 MB waits while the agent does: what is under way stays bounded however slowly it is taken', async (context) => {
   const piece = Buffer.alloc(64 * 1024, 'x')
   const total = 96 * 1024 * 1024
   let sent = 0
@@ -390,17 +391,28 @@ test('an answer of 96 MB passes at flat memory, and waits while the agent does',
     write()
   })
   const answer = await api.forward.forward(api.call(), noEdits, null)
-  let paused = true
-  const taken = take(answer.body, () => !paused, false)
+  // Bytes that left the API and that the agent has not: they lie in the kernel, in TLS or here. (Not resident memory: when
+  // that shrinks is the collector's affair.)
+  let most = 0
+  let held = true
+  const taken = take(
+    answer.body,
+    ({ bytes }) => {
+      most = Math.max(most, sent - bytes)
+      if (!held) setImmediate(() => answer.body.resume())
+      return false
+    },
+    false,
+  )
   await sleep(150)
-  assert.ok(sent < total / 2, `${sent} bytes left the API while nobody took them`)
   assert.ok(taken.bytes <= 64 * 1024)
-  const before = process.memoryUsage.rss()
-  paused = false
+  assert.ok(sent < total / 3, `${sent} bytes left the API while nobody took them`)
+  held = false
   answer.body.resume()
-  await until(() => taken.trailers !== null || taken.failed !== null)
+  for (let turn = 0; turn < 10_000 && taken.trailers === null && taken.failed === null; turn++) await sleep(2)
+  assert.equal(taken.failed, null)
   assert.equal(taken.bytes, total)
-  assert.ok(process.memoryUsage.rss() - before < 48 * 1024 * 1024)
+  assert.ok(most < total / 3, `${most} bytes were under way at once`)
 })
 
 test('a request body of 16 MB waits while the API does', async (context) => {
@@ -447,4 +459,44 @@ test('closed: kept connections end, a call under way ends by itself', async (con
   api.sockets[1]?.write(ok)
   assert.equal((await pending).body.whole?.toString(), 'ok')
   assert.equal(api.forward.open, 0)
+})
+
+test('a TLS session is taken up again by the same credential only, and verified as before', async (context) => {
+  const reused: boolean[] = []
+  const api = await fakeApi(context, (socket) => {
+    reused.push((socket as TLSSocket).isSessionReused())
+    socket.write(ok)
+  })
+  const once = async (name: string): Promise<void> => {
+    await api.forward.forward(api.call(), noEdits, leaseNamed(name))
+    api.sockets.at(-1)?.end()
+    await until(() => api.forward.open === 0)
+  }
+  await once('one')
+  assert.deepEqual(reused, [false])
+  await once('one')
+  await once('two')
+  assert.deepEqual(reused, [false, true, false])
+})
+
+test('thousands of calls leave nothing behind', async (context) => {
+  const api = await fakeApi(context, (socket, got, connection) => {
+    socket.write(ok)
+    if (requests(got) % 50 === 0 && connection % 2 === 0) socket.end()
+  })
+  let answered = 0
+  const agent = async (name: string): Promise<void> => {
+    for (let turn = 0; turn < 200; turn++) {
+      const call = api.call()
+      if (turn % 9 === 0) setImmediate(() => call.leave())
+      await api.forward.forward(call, noEdits, leaseNamed(name)).then(
+        () => answered++,
+        (error: Refusal) => assert.equal(error.code, 'forward.reset'),
+      )
+    }
+  }
+  await Promise.all(['a', 'b', 'a', 'b', 'c', 'c', 'c', 'a'].map(agent))
+  assert.ok(answered > 1_000, `${answered}`)
+  api.forward.close()
+  await until(() => api.forward.open === 0)
 })

@@ -311,6 +311,8 @@ test('a lease that was revoked or wiped before its answer came lets nothing pass
   const wiped = leaseOf()
   for (const secret of wiped.secrets) secret.wipe()
   assert.throws(() => scrub({ head: headOf(), body: wholeFlow(Buffer.from(key)) }, wiped, callOf()), Refusal)
+  const unnamed = { ...leaseOf(), secrets: [] }
+  assert.throws(() => scrub({ head: headOf(), body: wholeFlow(Buffer.from(key)) }, unnamed, callOf()), Refusal)
   const prepared = leaseOf()
   scrub.prepare(prepared)
   for (const secret of prepared.secrets) secret.wipe()

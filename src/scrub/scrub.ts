@@ -42,6 +42,8 @@ export function createScrub(options: { readonly limits: ScrubLimits }): Scrub {
   function matcherOf(lease: Lease): Matcher {
     const known = matchers.get(lease)
     if (known !== undefined) return known
+    // A credential without a secret to look for is a mistake of its provider; an answer to it is not passed unsearched.
+    if (lease.secrets.length === 0) throw new Refusal('scrub.short_secret', `${lease.credentialName} names no secret`)
     if (lease.revoked.aborted) throw new Refusal('obtain.revoked', lease.credentialName)
     let matcher: Matcher
     try {
