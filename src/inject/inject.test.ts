@@ -9,6 +9,7 @@ import { writeRequestHead } from '../http/write-head.ts'
 import type { Call } from '../model/call.ts'
 import type { Credential } from '../model/credential.ts'
 import type { Identity } from '../model/identity.ts'
+import type { Edits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
 import { Secret } from '../model/secret.ts'
 import type { Service } from '../model/service.ts'
@@ -76,6 +77,8 @@ function ask({ service = openai, target = '/v1/x', fields = [], run = 'run-1', c
     way: 'connect',
   } as const
   const call = { head, target: aim, service } as unknown as Call
+  // Another reader's head holds no byte ranges.
+  const plain = { ...call, head: { get: (name: string) => head.get(name), each: head.each.bind(head) } } as unknown as Call
   const identity = { workload: 'coder', run } as unknown as Identity
   const trips: Identity[] = []
   const notes: string[] = []
@@ -83,13 +86,20 @@ function ask({ service = openai, target = '/v1/x', fields = [], run = 'run-1', c
     placeholders: { marker, of: (id, name) => (id === 'run-1' ? (minesOf[name] ?? null) : null) },
     trip: (one) => trips.push(one),
   })
-  try {
-    const edits = inject(call, identity, credential, { note: (text) => notes.push(text) })
-    return { code: '', detail: '', head: writeRequestHead(head, edits, call.target, noBody).toString('latin1'), trips, notes }
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error
-    return { code: error.code, detail: error.detail, head: '', trips, notes }
+  const attempt = (one: Call): Edits | Refusal => {
+    try {
+      return inject(one, identity, credential, { note: (text) => notes.push(text) })
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error
+      return error
+    }
   }
+  const result = attempt(plain)
+  const got = [result, trips.splice(0), notes.splice(0)]
+  const edits = attempt(call)
+  assert.deepEqual([edits, trips, notes], got)
+  if (edits instanceof Refusal) return { code: edits.code, detail: edits.detail, head: '', trips, notes }
+  return { code: '', detail: '', head: writeRequestHead(head, edits, call.target, noBody).toString('latin1'), trips, notes }
 }
 
 const lines = (got: Got): readonly string[] => got.head.trimEnd().split('\r\n')

@@ -109,6 +109,9 @@ const bearer = Buffer.from('Bearer ')
 /** What a header field can carry (RFC 9110 §5.5, ASCII only); anything else could end the line. */
 function checked(value: Buffer): Buffer {
   if (value.length === 0) throw new Refusal('obtain.revoked', 'the lease has just ended')
-  for (const byte of value) if (byte < 0x20 || byte > 0x7e) throw new Refusal('inject.bad_value')
+  for (let at = 0; at < value.length; at++) {
+    const byte = value[at] as number
+    if (byte < 0x20 || byte > 0x7e) throw new Refusal('inject.bad_value')
+  }
   return value
 }

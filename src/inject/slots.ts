@@ -1,5 +1,6 @@
 // Reads everything in a head that stands where a credential can stand: the service's slots and those of every other vendor.
 // One pass over the fields; it judges nothing, and what it found is never printed, only named.
+import { Fields } from '../http/read-head.ts'
 import type { Credential } from '../model/credential.ts'
 import type { RequestHead } from '../model/message.ts'
 import type { Service } from '../model/service.ts'
@@ -108,32 +109,66 @@ function makeSlots(service: Service, credential: Credential): Slots {
 }
 
 export function scan(head: RequestHead, target: Target, slots: Slots, marker: string): Scan {
-  const found: Found[] = []
-  let stray = marked(target.path, marker)
-  const kept: string[] = []
-  let dropped = false
-  head.each((name, value) => {
-    if (name === 'cookie') {
-      for (const pair of value.split(';')) {
-        const fate = cookie(pair.trim(), slots, found)
-        if (fate !== 'slot' && marked(pair, marker)) stray = true
-        if (fate === 'passes') kept.push(pair.trim())
-        else dropped = true
-      }
-    } else if (name === 'authorization') found.push(authorization(value, slots))
-    else if (name === 'proxy-authorization') stray ||= value.includes(marker) || basicText(value).includes(marker)
-    else if (name === subprotocols) {
-      if (value.includes(subprotocolKey)) found.push({ name: 'subprotocol', value, rest: '', ofService: false })
-      else if (marked(value, marker)) stray = true
-    } else if (slots.remove.has(name)) found.push({ name, value, rest: '', ofService: slots.headers.has(name) })
-    else if (marked(value, marker)) stray = true
-  })
-  const query = target.query === '' ? '' : readQuery(target.query, slots, found, marker)
+  const reading = new Reading(slots, marker)
+  if (head instanceof Fields) readRanges(head, reading)
+  else head.each((name, value) => reading.field(name, value))
+  if (marked(target.path, marker)) reading.stray = true
+  const query = target.query === '' ? '' : readQuery(target.query, slots, reading.found, marker)
   return {
-    found,
-    stray: stray || query === null,
+    found: reading.found,
+    stray: reading.stray || query === null,
     query: query ?? '',
-    cookie: dropped ? kept.join('; ') : null,
+    cookie: reading.dropped ? reading.kept.join('; ') : null,
+  }
+}
+
+class Reading {
+  readonly slots: Slots
+  readonly marker: string
+  readonly found: Found[] = []
+  readonly kept: string[] = []
+  dropped = false
+  stray = false
+
+  constructor(slots: Slots, marker: string) {
+    this.slots = slots
+    this.marker = marker
+  }
+
+  field(name: string, value: string): void {
+    if (name === 'cookie') this.#cookies(value)
+    else if (!this.slots.remove.has(name)) this.stray ||= marked(value, this.marker)
+    else if (name === 'authorization') this.found.push(authorization(value, this.slots))
+    else if (name === 'proxy-authorization') this.stray ||= value.includes(this.marker) || basicText(value).includes(this.marker)
+    else if (name !== subprotocols) this.found.push({ name, value, rest: '', ofService: this.slots.headers.has(name) })
+    else if (value.includes(subprotocolKey)) this.found.push({ name: 'subprotocol', value, rest: '', ofService: false })
+    else this.stray ||= marked(value, this.marker)
+  }
+
+  #cookies(value: string): void {
+    for (const pair of value.split(';')) {
+      const fate = cookie(pair.trim(), this.slots, this.found)
+      if (fate !== 'slot' && marked(pair, this.marker)) this.stray = true
+      if (fate === 'passes') this.kept.push(pair.trim())
+      else this.dropped = true
+    }
+  }
+}
+
+/** The same without making a string of each field: those that carry no credential are searched as they were received. */
+function readRanges(head: Fields, reading: Reading): void {
+  const { buffer, names, marks } = head
+  const { remove } = reading.slots
+  const start = marks[0] ?? 0
+  const block = buffer.subarray(start, marks[marks.length - 1] ?? 0)
+  const escaped = block.includes(0x25)
+  let next = block.indexOf(reading.marker, 0, 'latin1')
+  for (let index = 0; index < names.length; index++) {
+    const name = names[index] as string
+    const end = (marks[index * 4 + 3] as number) - start
+    const holds = next >= 0 && next < end
+    if (holds || escaped || remove.has(name) || name === 'cookie') reading.field(name, head.value(index))
+    if (holds) next = block.indexOf(reading.marker, end, 'latin1')
   }
 }
 

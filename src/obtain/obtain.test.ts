@@ -7,7 +7,7 @@ import { limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
 import { Secret } from '../model/secret.ts'
 import type { Obtained } from './credential-provider.ts'
-import { createObtain, type ObtainOptions } from './obtain.ts'
+import { createObtain } from './obtain.ts'
 
 const minuteMs = 60_000
 const need: Need = {
@@ -28,9 +28,10 @@ interface Asked {
 }
 
 /** A world in which the test says when time passes and when the provider answers. */
-function world(options: ObtainOptions = {}, leaseMs = 15 * minuteMs) {
+function world() {
   let now = 1_000_000
   const asked: Asked[] = []
+  const tokens: Secret[] = []
   const warnings: string[] = []
   const log: Log = { debug() {}, info() {}, warn: (what, fields) => void warnings.push(`${what} ${JSON.stringify(fields)}`), error() {} }
   const provider = {
@@ -41,6 +42,7 @@ function world(options: ObtainOptions = {}, leaseMs = 15 * minuteMs) {
           signal,
           async answer(lifeMs = 60 * minuteMs) {
             const token = new Secret(`token-${asked.length}`)
+            tokens.push(token)
             resolve({ credential: { kind: 'bearer', token }, expiresAt: now + lifeMs, secrets: [token] })
             await soon()
           },
@@ -53,15 +55,14 @@ function world(options: ObtainOptions = {}, leaseMs = 15 * minuteMs) {
   }
   const clock = { now: () => now, monotonic: () => now }
   const obtain = createObtain(
-    ['one', 'two'].map((name) => ({ name, kind: 'fake', provider, leaseMs })),
+    ['one', 'two'].map((name) => ({ name, kind: 'fake', provider, leaseMs: 15 * minuteMs })),
     clock,
     log,
-    options,
   )
   const pass = (ms: number): void => {
     now += ms
   }
-  return { obtain, asked, warnings, pass, now: () => now }
+  return { obtain, asked, tokens, warnings, pass, now: () => now }
 }
 
 type World = ReturnType<typeof world>
@@ -111,7 +112,7 @@ test('another workload, identity, service, host, port or credential gets a lease
 })
 
 test('renewed after two thirds of its life, in the background, by one; the old one serves until then and is wiped later', async () => {
-  const of = world({ prepare: () => {} })
+  const of = world()
   const old = await leased(of)
   of.pass(10 * minuteMs - 1)
   assert.equal(of.obtain.leaseFor(need, 'one'), old)
@@ -152,32 +153,20 @@ test('a renewal that fails leaves the old one, is not tried with each call, and 
   of.obtain.close()
 })
 
-test('expiry wipes, but not while an answer may still be waited for whose needles nobody has prepared', async () => {
-  for (const [options, graceMs] of [
-    [{}, limits.answerHeadMs],
-    [{ prepare: () => {} }, 5_000],
-  ] as const) {
-    const of = world(options)
-    const lease = await leased(of)
-    of.pass(15 * minuteMs)
-    of.obtain.sweep()
-    assert.equal(of.obtain.size, 0)
-    of.pass(graceMs - 1)
-    of.obtain.sweep()
-    assert.ok(!empty(lease))
-    of.pass(1)
-    of.obtain.sweep()
-    assert.ok(empty(lease))
-    of.obtain.close()
-  }
-})
-
-test('needles are prepared before anybody gets the lease', async () => {
-  const prepared: Lease[] = []
-  const of = world({ prepare: (lease) => prepared.push(lease) })
+test('expiry wipes, but not under the hands of a call that was just given the lease', async () => {
+  const of = world()
   const lease = await leased(of)
-  assert.deepEqual(prepared, [lease])
+  of.pass(15 * minuteMs - 1)
+  assert.equal(of.obtain.leaseFor(need, 'one'), lease)
+  of.pass(1)
+  of.obtain.sweep()
+  assert.equal(of.obtain.size, 0)
+  of.pass(4_999)
+  of.obtain.sweep()
   assert.ok(!empty(lease))
+  of.pass(1)
+  of.obtain.sweep()
+  assert.ok(empty(lease))
   of.obtain.close()
 })
 
@@ -194,8 +183,9 @@ test('revocation aborts and wipes at once: those in use, those in the air, those
   assert.equal(of.obtain.revoke({ credential: 'one' }), 1)
   assert.ok(flight.signal.aborted)
   await assert.rejects(async () => inTheAir, code('obtain.revoked'))
-  // What the provider brings all the same is not used.
+  // What the provider brings all the same is overwritten.
   await flight.answer()
+  assert.equal(of.tokens.at(-1)?.size, 0)
   assert.ok([kept, renewed].every((lease) => lease.revoked.aborted && empty(lease)))
   assert.ok(!untouched.revoked.aborted && !empty(untouched))
   assert.equal(of.obtain.size, 1)
@@ -271,7 +261,7 @@ test('the cache is bounded; the oldest goes', async () => {
 })
 
 test('retire lets calls under way end, wipes afterwards and keeps nothing new; close ends all at once', async () => {
-  const of = world({ prepare: () => {} })
+  const of = world()
   const lease = await leased(of)
   const inTheAir = of.obtain.leaseFor(need, 'two')
   of.obtain.retire()

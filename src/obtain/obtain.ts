@@ -1,5 +1,5 @@
 // Leases, in memory only: made once for all who wait, renewed before they end, worthless at once when revoked. What is over
-// is overwritten: at once when revoked, else as soon as no call can still need it.
+// is overwritten: at once when revoked, else once nobody who was given it can still be making a head of it.
 import { randomUUID } from 'node:crypto'
 import type { Clock } from '../model/clock.ts'
 import type { Lease, Need } from '../model/credential.ts'
@@ -36,11 +36,6 @@ export interface Obtain {
   close(): void
 }
 
-export interface ObtainOptions {
-  /** Called with each lease before anybody gets it, so that scrub has its needles; then the bytes can go soon after its end. */
-  readonly prepare?: (lease: Lease) => void
-}
-
 interface Kept {
   readonly lease: Lease
   readonly end: AbortController
@@ -56,8 +51,8 @@ interface Flight {
 }
 
 const sweepMs = 1_000
-/** A call that was just given a lease has still to write its head. */
-const headGraceMs = 5_000
+/** A call that was just given a lease has still to make its head, and scrub its needles, of it; both happen at once. */
+const wipeGraceMs = 5_000
 /** An endpoint that just failed is not asked by each of an agent's attempts. */
 const failedMs = 1_000
 const renewAgainMs = 10_000
@@ -65,8 +60,8 @@ const renewAgainMs = 10_000
 const distrustMs = 30_000
 
 /** The functions are bound: they may be handed on one by one. */
-export function createObtain(credentials: readonly LeasedCredential[], clock: Clock, log: Log, { prepare }: ObtainOptions = {}): Obtain {
-  const leases = new Leases(credentials, clock, log, prepare)
+export function createObtain(credentials: readonly LeasedCredential[], clock: Clock, log: Log): Obtain {
+  const leases = new Leases(credentials, clock, log)
   return {
     leaseFor: (need, name) => leases.leaseFor(need, name),
     distrust: (lease) => leases.distrust(lease),
@@ -84,8 +79,6 @@ class Leases {
   readonly #byName: ReadonlyMap<string, LeasedCredential>
   readonly #clock: Clock
   readonly #log: Log
-  readonly #prepare: ((lease: Lease) => void) | undefined
-  readonly #graceMs: number
   readonly #kept = new Map<string, Kept>()
   readonly #flights = new Map<string, Flight>()
   readonly #failed = new Map<string, { readonly refusal: Refusal; readonly until: number }>()
@@ -96,13 +89,10 @@ class Leases {
   readonly #timer: NodeJS.Timeout
   #open = true
 
-  constructor(credentials: readonly LeasedCredential[], clock: Clock, log: Log, prepare: ((lease: Lease) => void) | undefined) {
+  constructor(credentials: readonly LeasedCredential[], clock: Clock, log: Log) {
     this.#byName = new Map(credentials.map((one) => [one.name, one]))
     this.#clock = clock
     this.#log = log
-    this.#prepare = prepare
-    // Without prepared needles a lease must last as long as an answer can be waited for: scrub needs its bytes then.
-    this.#graceMs = prepare === undefined ? limits.answerHeadMs : headGraceMs
     this.#timer = setInterval(() => this.sweep(), sweepMs)
     this.#timer.unref()
   }
@@ -180,7 +170,6 @@ class Leases {
       wipe(lease.secrets)
       throw new Refusal('obtain.exchange_failed', `${name}: expired already`)
     }
-    this.#prepare?.(lease)
     this.#keep(key, { lease, end, renewAt: now + ((lease.expiresAt - now) * 2) / 3 })
     return lease
   }
@@ -199,7 +188,7 @@ class Leases {
   /** Nobody gets it any more; who has it may use it to the end. */
   #drop(key: string, { lease, end }: Kept): void {
     if (this.#kept.get(key)?.lease === lease) this.#kept.delete(key)
-    this.#over.set(lease, { wipeAt: this.#clock.now() + this.#graceMs, end })
+    this.#over.set(lease, { wipeAt: this.#clock.now() + wipeGraceMs, end })
   }
 
   distrust(lease: Lease): void {
