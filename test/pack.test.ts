@@ -1,7 +1,8 @@
 // The package as a stranger gets it: packed from a copy of this tree (a dist/ beside the sources would be what every other test
 // starts), installed into an empty project, and run under the system's own Node, which is older than the one that it brings.
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -91,5 +92,25 @@ test('packed, installed and run under the Node of the system', { timeout: 110_00
     assert.equal(JSON.parse(said.stdout).policies, 1)
     writeFileSync(file, 'trustDomain: acme.example\nservces: {}\n', { mode: 0o600 })
     assert.equal(command(project, env, ['npx', '--no-install', 'ostiary', 'check', '--config', file]).status, 1)
+  })
+  await t.test('start, a request, stop: the thread beside it is found too', async () => {
+    const file = join(home, 'listening.yaml')
+    writeFileSync(file, 'trustDomain: acme.example\nlisten: { proxy: 127.0.0.1:0, baseUrl: 127.0.0.1:0 }\n', { mode: 0o600 })
+    const ostiary = join(project, 'node_modules', '.bin', 'ostiary')
+    const started = spawn(ostiary, ['start', '--config', file], { cwd: project, env, stdio: ['ignore', 'pipe', 'pipe'] })
+    let said = ''
+    for (const stream of [started.stdout, started.stderr]) stream.on('data', (chunk) => (said += chunk))
+    const ended = once(started, 'exit')
+    try {
+      const status = command(project, env, [ostiary, 'status', '--wait', '15', '--json'])
+      assert.equal(status.status, 0, status.stderr + said)
+      const proxy = /127\.0\.0\.1:\d+/.exec(status.stdout)?.[0]
+      const asked = command(project, env, ['curl', '-sS', '-m', '10', '-x', `http://${proxy}`, 'http://api.acme.example/'])
+      if (asked.error === undefined) assert.match(asked.stdout, /"code":\s*"[a-z]+\.[a-z_]+"/, asked.stderr + said)
+    } finally {
+      started.kill('SIGTERM')
+      await ended
+    }
+    assert.doesNotMatch(said, /owner-worker|search for socket owners failed|ERR_MODULE_NOT_FOUND/)
   })
 })
