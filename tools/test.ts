@@ -11,7 +11,11 @@ if (Number(process.versions.node.split('.')[0]) < 26) {
 }
 
 const packages = ['openai==3.22.1', 'anthropic==1.13.0', 'google-genai']
-const venv = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'ostiary-tests', `python-${packages.join('-').replace(/[^a-z0-9]+/g, '-')}`)
+const venv = join(
+  process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'),
+  'ostiary-tests',
+  `python-${packages.join('-').replace(/[^a-z0-9]+/g, '-')}`,
+)
 
 /** The interpreter with the three SDKs, or why there is none. */
 function python(): { readonly path: string } | { readonly why: string } {
@@ -25,16 +29,17 @@ function python(): { readonly path: string } | { readonly why: string } {
     [path, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...packages]],
     [path, ['-c', `import openai, anthropic, google.genai; open(${JSON.stringify(join(venv, 'complete'))}, 'w').close()`]],
   ] as const) {
-    const done = spawnSync(command, args, { encoding: 'utf8', timeout: 240_000 })
-    if (done.status !== 0) return { why: `${command} ${args[1]} failed: ${(done.stderr || String(done.error)).trim().split('\n').at(-1)}` }
-  }
-  return { path }
+    /** Scenarios start whole products and look at the clock: one at a time, after the rest. */
+const scenario = (file: string): boolean => file.startsWith('test/scenarios/') || file.startsWith('test/pack')
+const phases = [
+  { files: files.filter((file) => !scenario(file)), concurrency: 2 },
+  { files: files.filter(scenario), concurrency: 1 },
+]
+let failed = false
+for (const phase of phases) {
+  if (phase.files.length === 0) continue
+  const flags = ['--test', '--test-timeout=120000', `--test-concurrency=${phase.concurrency}`, '--disable-warning=ExperimentalWarning']
+  const done = spawnSync(process.execPath, [...flags, ...phase.files], { stdio: 'inherit', env: environment })
+  failed ||= done.status !== 0
 }
-
-const only = process.argv.slice(2)
-const files = only.length > 0 ? only : [...globSync('src/**/*.test.ts'), ...globSync('test/**/*.test.ts')].sort()
-const found = only.length > 0 ? { why: 'single files were asked for' } : python()
-if ('why' in found) process.stdout.write(`Python SDKs: skipped, ${found.why}\n`)
-const environment = { ...process.env, OSTIARY_TEST_PYTHON: 'path' in found ? found.path : '', OSTIARY_TEST_PYTHON_WHY: 'why' in found ? found.why : '' }
-const done = spawnSync(process.execPath, ['--test', '--test-timeout=120000', '--test-concurrency=3', '--disable-warning=ExperimentalWarning', ...files], { stdio: 'inherit', env: environment })
-process.exit(done.status ?? 1)
+process.exit(failed ? 1 : 0)

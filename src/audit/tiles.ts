@@ -1,6 +1,6 @@
 // The tree on disk in the C2SP tlog-tiles layout: hash tiles, entry bundles, and the files of one checkpoint.
 // It must never be given an entry that is not yet synced in the journal, and never removes a partial before its full tile is durable.
-import { mkdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { syncDir, writeSynced } from './disk.ts'
 import { createTree, nodeHash, type Tree } from './tree.ts'
@@ -137,7 +137,9 @@ async function place(dir: string, file: { path: string; bytes: Buffer }, known: 
   await mkdir(parent, { recursive: true })
   for (let one = parent; one !== dirname(dir) && !known.has(one); one = dirname(one)) dirs.add(one)
   dirs.add(parent)
-  await writeSynced(path, file.bytes)
+  // A partial of a higher level keeps its name over many checkpoints, and the one in force covers it: never is it open while it is short.
+  await writeSynced(`${path}.new`, file.bytes)
+  await rename(`${path}.new`, path)
 }
 
 function partials(size: number, levels: readonly (readonly Buffer[])[], bundle: Buffer): { path: string; bytes: Buffer }[] {
