@@ -75,7 +75,7 @@ export async function must(
   return checked(await ask(dataDir, method, path, body, timeoutMs))
 }
 
-export function checked(answer: AdminAnswer): AdminAnswer['body'] {
+function checked(answer: AdminAnswer): AdminAnswer['body'] {
   if (answer.status >= 200 && answer.status < 300) return answer.body
   if (answer.status === 422 && Array.isArray(answer.body?.mistakes)) throw new ConfigMistakes(answer.body.mistakes)
   const { error } = answer.body ?? {}

@@ -409,6 +409,7 @@ const attacks: readonly (readonly [what: string, text: string | Uint8Array, wron
     `a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\ntrustDomain: *c`,
     /alias/i,
   ],
+  ['an alias of nothing', `${base}log: *a`, /\*a names nothing/],
   ['an anchor within itself', `${base}services: &a { x: *a }`, /./],
   ['a tag that makes something', `${base}log: !!js/function "x"`, /tag/i],
   ['binary', `${base}log: !!binary aW5mbw==`, /tag/i],

@@ -67,7 +67,7 @@ export function custodyMistakes(config: Config, uidsOfWorkloads: readonly number
 }
 
 /** The uids that rules of `process` name as numbers. */
-export function uidsNamed(config: Config): readonly number[] {
+function uidsNamed(config: Config): readonly number[] {
   return config.workloads.flatMap((workload) =>
     workload.identify.flatMap(({ rule }) => {
       const { user } = rule as { readonly user?: unknown }

@@ -21,7 +21,7 @@ interface AnyKind {
   check?(config: any): readonly string[]
 }
 
-export interface Ruled {
+interface Ruled {
   readonly provider: string
   readonly kind: string
   readonly rule: unknown

@@ -122,5 +122,4 @@ export const fileShape = z.strictObject({
 })
 
 export type FileShape = z.infer<typeof fileShape>
-export type WorkloadShape = z.infer<typeof workload>
 export type ServiceShape = z.infer<typeof service>

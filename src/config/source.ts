@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { type Document, isMap, isNode, isPair, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml'
 import type { Mistake } from '../model/refusal.ts'
 
-export interface Place {
+interface Place {
   readonly file: string
   /** 1-based; 0 where no line can be named. */
   readonly line: number
@@ -29,7 +29,7 @@ export interface Source {
 
 const fileBytesMax = 4 * 1024 * 1024
 const filesMax = 200
-const aliasesMax = 20
+const aliasesMax = 100
 
 /** The configuration that there is without any file. */
 export const noSource: Source = {
@@ -100,7 +100,14 @@ function readOne(file: string): Part {
     const mistakes = [mistake(file, 0, read.wrong, 'name the configuration with --config FILE')]
     return { file, document: null, lines, value: {}, mistakes, broken: true }
   }
-  const document = parseDocument(read.text, { lineCounter: lines, uniqueKeys: true, strict: true, version: '1.2', merge: false })
+  const document = parseDocument(read.text, {
+    lineCounter: lines,
+    uniqueKeys: true,
+    strict: true,
+    version: '1.2',
+    merge: false,
+    logLevel: 'error',
+  })
   const line = (offset: number): number => lines.linePos(offset).line
   const mistakes: Mistake[] = [...document.errors, ...document.warnings].map((error) => {
     const key = /^[^\s:{}[\],]+/.exec(read.text.slice(error.pos[0], error.pos[1] + 100))?.[0] ?? ''
@@ -112,6 +119,11 @@ function readOne(file: string): Part {
       'mend the text at this line',
     )
   })
+  // Each alias is looked up in the whole document, so that many of them are dear before anything is judged.
+  if (aliasesIn(document) > aliasesMax) {
+    mistakes.push(mistake(file, 1, `more than ${aliasesMax} aliases`, 'write it out, without aliases'))
+    return { file, document, lines, value: {}, mistakes, broken: true }
+  }
   mistakes.push(...oddities(document, file, line))
   // Of a key that stands twice the rest of the file can still be judged; of broken text nothing can.
   const broken = document.errors.some((error) => error.code !== 'DUPLICATE_KEY')
@@ -120,7 +132,9 @@ function readOne(file: string): Part {
     try {
       value = document.toJS({ maxAliasCount: aliasesMax }) ?? {}
     } catch (error) {
-      mistakes.push(mistake(file, 0, (error as Error).message, 'write it out, without so many aliases'))
+      // An alias that names nothing was said with its line.
+      if (!(error instanceof ReferenceError) || mistakes.length === 0)
+        mistakes.push(mistake(file, 1, (error as Error).message, 'write it out, without so many aliases'))
       return { file, document, lines, value, mistakes, broken: true }
     }
   }
@@ -136,7 +150,13 @@ function oddities(document: Document, file: string, line: (offset: number) => nu
       const at = isNode(pair.key) && pair.key.range ? line(pair.key.range[0]) : 0
       found.push(mistake(file, at, 'a key is not text', 'write the key in quotes'))
     },
-    Node(_key, node) {
+    Alias(_key, alias) {
+      if (alias.resolve(document) === undefined)
+        found.push(
+          mistake(file, alias.range ? line(alias.range[0]) : 0, `*${alias.source} names nothing above it`, 'write the value itself'),
+        )
+    },
+    Value(_key, node) {
       if (node.tag === undefined || !('tag' in node) || !node.range) return
       // Plain values carry a tag only where the text names one.
       const { tag } = node
@@ -145,6 +165,16 @@ function oddities(document: Document, file: string, line: (offset: number) => nu
     },
   })
   return found
+}
+
+function aliasesIn(document: Document): number {
+  let count = 0
+  visit(document, {
+    Alias: () => {
+      count++
+    },
+  })
+  return count
 }
 
 function joined(file: string, base: string, parts: readonly Part[], own: readonly Mistake[]): Source {
