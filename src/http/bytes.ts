@@ -2,8 +2,11 @@
 
 /** tchar of RFC 9110 §5.6.2. */
 export const tokenByte = table((byte) => /[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(String.fromCharCode(byte)))
-/** VCHAR, SP and HTAB: what a field value of a request may hold (RFC 9110 §5.5); obs-text only in answers. */
-export const valueByte = table((byte) => byte === 9 || (byte >= 0x20 && byte <= 0x7e))
+/** VCHAR, SP and HTAB: what a field value may hold (RFC 9110 §5.5); obs-text in answers only. */
+export const valueBytes = {
+  request: table((byte) => byte === 9 || (byte >= 0x20 && byte <= 0x7e)),
+  answer: table((byte) => byte === 9 || (byte >= 0x20 && byte !== 0x7f)),
+} as const
 /** What RFC 3986 lets stand in a request target; `#`, quotes, backslash, braces and controls are out. */
 export const targetByte = table((byte) => /[A-Za-z0-9\-._~:/?[\]@!$&'()*+,;=%]/.test(String.fromCharCode(byte)))
 
@@ -17,15 +20,20 @@ const internedMax = 1_024
 const internedBytesMax = 64
 const interned = new Map<number, string>()
 
-/** Lower-case name with `_` as `-` (an alias that some origins fold), of a range that holds token bytes only. */
-export function internName(buffer: Buffer, start: number, end: number): string {
-  let hash = end - start
-  for (let at = start; at < end; at++) {
-    let byte = buffer[at] as number
-    if (byte >= 65 && byte <= 90) byte |= 32
-    else if (byte === 95) byte = 45
-    hash = (Math.imul(hash, 31) + byte) | 0
-  }
+/** A byte of a name as it counts: lower-case, `_` as `-` (an alias that some origins fold); 0 where no name holds it. */
+export const nameByte: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) =>
+  tokenByte[byte] !== 1 ? 0 : byte === 0x5f ? 0x2d : byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte,
+)
+
+/** The start of `hash`, which the scanner of a name feeds with each of its bytes as they count. */
+export const hashStart = 7
+
+export function hashStep(hash: number, byte: number): number {
+  return (Math.imul(hash, 31) + byte) | 0
+}
+
+/** The name in a range of token bytes; one that was seen before is the same string. */
+export function internName(buffer: Buffer, start: number, end: number, hash: number): string {
   const known = interned.get(hash)
   if (known !== undefined && same(known, buffer, start, end)) return known
   const name = buffer.toString('latin1', start, end).toLowerCase().replaceAll('_', '-')
@@ -36,12 +44,7 @@ export function internName(buffer: Buffer, start: number, end: number): string {
 
 function same(name: string, buffer: Buffer, start: number, end: number): boolean {
   if (name.length !== end - start) return false
-  for (let at = start; at < end; at++) {
-    let byte = buffer[at] as number
-    if (byte >= 65 && byte <= 90) byte |= 32
-    else if (byte === 95) byte = 45
-    if (name.charCodeAt(at - start) !== byte) return false
-  }
+  for (let at = start; at < end; at++) if (name.charCodeAt(at - start) !== nameByte[buffer[at] as number]) return false
   return true
 }
 
@@ -112,4 +115,4 @@ for (const name of `accept accept-encoding accept-language accept-ranges access-
   x-ratelimit-remaining-requests x-ratelimit-remaining-tokens x-ratelimit-reset-requests x-ratelimit-reset-tokens x-request-id
   x-stainless-arch x-stainless-async x-stainless-helper-method x-stainless-lang x-stainless-os x-stainless-package-version
   x-stainless-read-timeout x-stainless-retry-count x-stainless-runtime x-stainless-runtime-version x-stainless-timeout`.split(/\s+/))
-  internName(Buffer.from(name), 0, name.length)
+  interned.set([...Buffer.from(name)].reduce(hashStep, hashStart), name)

@@ -245,6 +245,9 @@ test('names of strangers do not make one name another', () => {
     const name = `x-${(round * 7919).toString(36)}`
     assert.equal(request(get(`${host}${name}: ${round}\r\n`)).get(name), String(round))
   }
+  // The same hash, by design.
+  assert.equal(request(get(`${host}x-ar+-key: a\r\n`)).get('x-api-key'), undefined)
+  assert.equal(request(get(`${host}x-ar+-key: a\r\n`)).get('x-ar+-key'), 'a')
   assert.equal(request(get(`${host}${'N'.repeat(200)}: a\r\n`)).get('n'.repeat(200)), 'a')
 })
 

@@ -3,7 +3,7 @@
 import { limits } from '../model/limits.ts'
 import type { RequestHead, ResponseHead } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
-import { internName, methods, neverNamed, targetByte, tokenByte, valueByte } from './bytes.ts'
+import { hashStart, hashStep, internName, methods, nameByte, neverNamed, targetByte, tokenByte, valueBytes } from './bytes.ts'
 
 export type Framing =
   | { readonly kind: 'none' }
@@ -122,27 +122,27 @@ function kindOf(method: string, target: string): 'origin' | 'absolute' | 'author
 /** RFC 9112 §5: no folding, no space before the colon, no bare CR or LF. */
 function readFields(head: Fields, start: number, end: number, side: Side): void {
   const { buffer, names, marks } = head
+  const values = valueBytes[side]
   const last = end - 2
   if (last < start || buffer[last] !== 0x0d || buffer[last + 1] !== 0x0a) throw bad(side, 'head: a line that does not end in CRLF')
+  // Every loop below stops at a CR, and there is one at `last`.
   let at = start
   while (at < last) {
     if (names.length >= limits.headFieldsMax)
       throw side === 'request' ? new Refusal('http.head_too_large', 'headFieldsMax') : bad(side, 'headFieldsMax')
     const nameStart = at
-    while (at < last && tokenByte[buffer[at] as number] === 1) at++
+    let hash = hashStart
+    for (let byte = nameByte[buffer[at] as number] as number; byte !== 0; byte = nameByte[buffer[++at] as number] as number)
+      hash = hashStep(hash, byte)
     if (at === nameStart || buffer[at] !== 0x3a) throw bad(side, 'field line: a name is followed by something other than a colon')
     const nameEnd = at++
-    while (at < last && (buffer[at] === 0x20 || buffer[at] === 9)) at++
+    while (buffer[at] === 0x20 || buffer[at] === 9) at++
     const valueStart = at
-    while (at < last) {
-      const byte = buffer[at] as number
-      if (valueByte[byte] === 1 || (side === 'answer' && byte >= 0x80)) at++
-      else break
-    }
+    while (values[buffer[at] as number] === 1) at++
     if (buffer[at] !== 0x0d || buffer[at + 1] !== 0x0a) throw bad(side, 'field line: a byte that a value may not hold')
     let valueEnd = at
     while (valueEnd > valueStart && (buffer[valueEnd - 1] === 0x20 || buffer[valueEnd - 1] === 9)) valueEnd--
-    names.push(internName(buffer, nameStart, nameEnd))
+    names.push(internName(buffer, nameStart, nameEnd, hash))
     marks.push(nameStart, nameEnd, valueStart, valueEnd)
     at += 2
   }

@@ -69,7 +69,9 @@ function assemble(first: string, head: Fields, remove: ReadonlySet<string>, set:
   }
   at += out.write(last, at, 'latin1')
   out[at++] = 0x0d
-  out[at] = 0x0a
+  out[at++] = 0x0a
+  // What was not written would be somebody else's memory.
+  if (at !== size) throw new RangeError('the head is not as long as it was counted')
   return out
 }
 
