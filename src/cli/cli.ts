@@ -193,7 +193,7 @@ async function story(options: { readonly json: boolean; readonly keep?: boolean 
     return await storyCommand(options)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
-    throw new Error('the story is not in this package: clone the repository, then `npm ci && npm start`')
+    throw new Error('the story is told by `npm ci && npm start` in a clone of the repository')
   }
 }
 
