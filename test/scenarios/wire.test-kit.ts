@@ -1,0 +1,121 @@
+// Raw bytes from inside a run: what no well-behaved client sends. Only for tests.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import type { Stage } from '../../examples/story/stage.ts'
+
+const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
+
+export interface Told {
+  /** `connect`: CONNECT and TLS; `base`: the base-URL listener; `proxy`: the proxy listener, without CONNECT. */
+  readonly via: 'connect' | 'base' | 'proxy'
+  readonly host?: string
+  readonly sni?: string
+  /** Latin-1; PLACEHOLDER(NAME) stands for the variable NAME, POINTER for the run's path on the base URL, PROXYAUTH for its header. */
+  readonly raw: string
+  /** Bytes that follow once something has come back that contains `until`. */
+  readonly then?: { readonly until: string; readonly raw: string }
+  readonly waitMs?: number
+}
+
+export interface Heard {
+  /** Status line of the answer to CONNECT. */
+  readonly connect: string
+  readonly text: string
+  readonly error: string
+  readonly status: number
+  readonly code: string | null
+}
+
+export interface Wire {
+  readonly child: ChildProcess
+  send(told: Told): Promise<Heard>
+  end(): Promise<void>
+}
+
+const script = `
+const net = require('node:net'), tls = require('node:tls'), readline = require('node:readline')
+const proxy = new URL(process.env.HTTPS_PROXY), base = new URL(process.env.OSTIARY_BASE_URL)
+const auth = 'Proxy-Authorization: Basic ' + Buffer.from(decodeURIComponent(proxy.username) + ':' + decodeURIComponent(proxy.password)).toString('base64')
+const fill = (text) => text.replace(/PLACEHOLDER\\((\\w+)\\)/g, (_, name) => process.env[name] ?? '').replaceAll('POINTER', base.pathname.replace(/\\/$/, '')).replaceAll('PROXYAUTH', auth).replaceAll('BASEHOST', base.host)
+const one = (task) => new Promise((resolve) => {
+  const heard = { connect: '', text: '', error: '' }
+  const to = task.via === 'base' ? base : proxy
+  const plain = net.connect(Number(to.port), to.hostname)
+  let wire = plain, timer = setTimeout(() => done('silent'), task.waitMs ?? 4000), told = false
+  const done = (error) => { clearTimeout(timer); heard.error ||= error; plain.destroy(); resolve(heard) }
+  const talk = (socket) => {
+    wire = socket
+    socket.on('data', (chunk) => {
+      heard.text += chunk.toString('latin1')
+      if (task.then && !told && heard.text.includes(task.then.until)) { told = true; socket.write(Buffer.from(fill(task.then.raw), 'latin1')) }
+    })
+    socket.on('end', () => done('')).on('close', () => done(''))
+    socket.write(Buffer.from(fill(task.raw), 'latin1'))
+  }
+  plain.on('error', (error) => done(error.code))
+  if (task.via !== 'connect') return plain.on('connect', () => talk(plain))
+  plain.on('connect', () => plain.write('CONNECT ' + task.host + ':443 HTTP/1.1\\r\\nHost: ' + task.host + ':443\\r\\n' + auth + '\\r\\n\\r\\n'))
+  plain.once('data', (chunk) => {
+    const text = chunk.toString('latin1')
+    heard.connect = text.split('\\r\\n')[0]
+    if (!/ 200 /.test(heard.connect + ' ')) { heard.text = text; plain.on('data', (more) => { heard.text += more.toString('latin1') }); return plain.on('close', () => done('')) }
+    const secure = tls.connect({ socket: plain, servername: task.sni ?? task.host, ca: require('node:fs').readFileSync(process.env.NODE_EXTRA_CA_CERTS), checkServerIdentity: () => undefined }, () => talk(secure))
+    secure.on('error', (error) => done(error.code ?? error.message))
+  })
+  plain.on('close', () => done(''))
+})
+readline.createInterface({ input: process.stdin }).on('line', async (line) => {
+  const task = JSON.parse(line)
+  process.stdout.write(JSON.stringify({ id: task.id, ...(await one(task)) }) + '\\n')
+}).on('close', () => process.exit(0))
+`
+
+export function startWire(stage: Pick<Stage, 'configFile' | 'dataDir' | 'dir'>): Wire {
+  const words = [
+    bin,
+    '--config',
+    stage.configFile,
+    '--data',
+    stage.dataDir,
+    'run',
+    '--as',
+    'story-agent',
+    '--',
+    process.execPath,
+    '-e',
+    script,
+  ]
+  const child = spawn(process.execPath, words, { cwd: `${stage.dir}/work`, stdio: ['pipe', 'pipe', 'pipe'] })
+  const waiting = new Map<number, (heard: Heard) => void>()
+  let said = ''
+  let next = 1
+  child.stderr.on('data', (text: Buffer) => {
+    said += text
+  })
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    const heard = JSON.parse(line)
+    const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(heard.text)?.[1] ?? 0)
+    waiting.get(heard.id)?.({ ...heard, status, code: /"code":"([a-z_.]+)"/.exec(heard.text)?.[1] ?? null })
+    waiting.delete(heard.id)
+  })
+  child.on('exit', (code) => {
+    for (const answer of waiting.values()) answer({ connect: '', text: '', error: `ended with ${code}: ${said}`, status: 0, code: null })
+  })
+  return {
+    child,
+    send: (told) =>
+      new Promise((resolve) => {
+        const id = next++
+        waiting.set(id, resolve)
+        child.stdin.write(`${JSON.stringify({ id, ...told })}\n`)
+      }),
+    end: () =>
+      new Promise((resolve) => {
+        if (child.exitCode !== null) return resolve()
+        child.once('exit', () => resolve())
+        child.stdin.end()
+        setTimeout(() => child.kill('SIGKILL'), 3_000).unref()
+      }),
+  }
+}
