@@ -29,8 +29,9 @@ if (node === null) {
   )
   process.exit(2)
 }
-const emitted = join(root, 'dist', 'main.js')
-const entry = existsSync(emitted) ? emitted : join(root, 'src', 'main.ts')
+// A clone runs its sources, whatever an earlier build left; a package holds only what was emitted.
+const source = join(root, 'src', 'main.ts')
+const entry = existsSync(source) ? source : join(root, 'dist', 'main.js')
 const flags = [
   '--disallow-code-generation-from-strings',
   '--disable-sigusr1',

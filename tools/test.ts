@@ -29,7 +29,22 @@ function python(): { readonly path: string } | { readonly why: string } {
     [path, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...packages]],
     [path, ['-c', `import openai, anthropic, google.genai; open(${JSON.stringify(join(venv, 'complete'))}, 'w').close()`]],
   ] as const) {
-    /** Scenarios start whole products and look at the clock: one at a time, after the rest. */
+    const done = spawnSync(command, args, { encoding: 'utf8', timeout: 240_000 })
+    if (done.status !== 0) return { why: `${command} ${args[1]} failed: ${(done.stderr || String(done.error)).trim().split('\n').at(-1)}` }
+  }
+  return { path }
+}
+
+const only = process.argv.slice(2)
+const files = only.length > 0 ? only : [...globSync('src/**/*.test.ts'), ...globSync('test/**/*.test.ts')].sort()
+const found = only.length > 0 ? { why: 'single files were asked for' } : python()
+if ('why' in found) process.stdout.write(`Python SDKs: skipped, ${found.why}\n`)
+const environment = {
+  ...process.env,
+  OSTIARY_TEST_PYTHON: 'path' in found ? found.path : '',
+  OSTIARY_TEST_PYTHON_WHY: 'why' in found ? found.why : '',
+}
+/** Scenarios start whole products and look at the clock: one at a time, after the rest. */
 const scenario = (file: string): boolean => file.startsWith('test/scenarios/') || file.startsWith('test/pack')
 const phases = [
   { files: files.filter((file) => !scenario(file)), concurrency: 2 },

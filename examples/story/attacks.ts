@@ -302,6 +302,8 @@ async function isRevoked({ stage, agent, print }: Scene): Promise<void> {
     void stage.admin('POST', '/revoke', { credential: 'openai-story' })
   })
   const cutAfterMs = Math.round(performance.now() - revokedAt)
+  const next = await agent.ask('request', { url: openaiUrl, method: 'POST', headers: withPlaceholder, body: hello })
+  print.check('revoked stays revoked', code(next) === 'obtain.revoked', `The next call: ${next.value?.status} ${code(next)}.`)
   print.check(
     'revocation',
     revokedAt > 0 && streamed.value?.broken !== null && streamed.value?.events < 60 && cutAfterMs < 1_000,

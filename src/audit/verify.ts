@@ -11,7 +11,7 @@ import { readCheckpointText } from './recover.ts'
 import { readTile, splitBundle, tilePath, tileWidth } from './tiles.ts'
 import { createTree, leafHash } from './tree.ts'
 
-export type { Finding, FindingKind } from './compare.ts'
+export type { Finding } from './compare.ts'
 
 const capturedMax = 65_536
 const hashBytes = 32

@@ -228,7 +228,8 @@ function agents(program: Command, context: MakeContext, ends: Ends): void {
     .argument('<name>')
     .description('cut what is open within a second and refuse what comes')
     .addHelpText('after', '\nExamples:\n  ostiary revoke workload coder\n  ostiary revoke credential openai-research')
-    .action(async (what, name) => ends((await import('./runs.ts')).revoke(context(), what, name)))
+    .option('--undo', 'take a revocation of a workload or credential back')
+    .action(async (what, name, options) => ends((await import('./runs.ts')).revoke(context(), what, name, options)))
 }
 
 function secrets(program: Command, context: MakeContext, ends: Ends): void {

@@ -26,9 +26,10 @@ export async function resume({ dataDir, out }: Context, id: string): Promise<num
 }
 
 /** Cuts what is open within a second and refuses what comes. */
-export async function revoke({ dataDir, out }: Context, what: string, name: string): Promise<number> {
+export async function revoke({ dataDir, out }: Context, what: string, name: string, options: { readonly undo?: boolean }): Promise<number> {
   if (!['run', 'workload', 'credential'].includes(what)) throw new WrongUse(`${what} cannot be revoked: run, workload or credential`)
-  const body = await must(dataDir, 'POST', '/revoke', { [what]: name })
-  out.value(body, () => out.line(`revoked ${what} ${printable(name)}: ${body.leases} leases ended, ${body.calls} calls cut`))
+  const body = await must(dataDir, 'POST', '/revoke', { [what]: name, undo: options.undo === true })
+  if (options.undo === true) out.value(body, () => out.line(`${what} ${printable(name)} may be used again`))
+  else out.value(body, () => out.line(`revoked ${what} ${printable(name)}: ${body.leases} leases ended, ${body.calls} calls cut`))
   return 0
 }

@@ -21,6 +21,7 @@ import type { LiveCalls } from './live-calls.ts'
 import type { Logger } from './logger.ts'
 import type { Metrics } from './metrics.ts'
 import type { Paths } from './paths.ts'
+import type { Revocations } from './revocations.ts'
 import type { Vault } from './vault.ts'
 import type { World } from './world.ts'
 
@@ -34,6 +35,7 @@ export interface AdminParts {
   readonly audit: Audit
   readonly runs: Runs
   readonly live: LiveCalls
+  readonly revocations: Revocations
   readonly accept: Accept
   readonly metrics: Metrics
   readonly addresses: { readonly proxy: string; readonly baseUrl: string }
@@ -82,7 +84,11 @@ function portsOf(parts: AdminParts): AdminPorts {
   const startedAt = clock.now()
   const stored = storedPorts(parts.vault, parts.issuer, parts.config, clock, (secret) => {
     // A changed secret ends the leases that were made of it.
-    for (const [name, one] of parts.world().credentials) if (one.secret === secret) parts.obtain().revoke({ credential: name })
+    for (const [name, one] of parts.world().credentials) {
+      if (one.secret !== secret) continue
+      parts.obtain().revoke({ credential: name })
+      parts.revocations.lift({ credential: name })
+    }
   })
   return {
     ...stored,
@@ -92,7 +98,18 @@ function portsOf(parts: AdminParts): AdminPorts {
     logLevel: (level) => parts.log.level(level),
     credentials: { ...stored.credentials, verify: (name) => verify(parts, name) },
     explain: (asked) => explainRequest(parts.world(), asked, clock),
-    async revoke({ run, workload, credential }) {
+    async revoke({ run, workload, credential, undo }) {
+      if (undo) {
+        parts.revocations.lift({ workload, credential })
+        return { ok: true, leases: 0, calls: 0 }
+      }
+      const known = parts.config()
+      if (workload !== undefined && !known.workloads.some((one) => one.name === workload))
+        throw new Error(`there is no workload ${workload}`)
+      if (credential !== undefined && !known.credentials.some((one) => one.name === credential))
+        throw new Error(`there is no credential ${credential}`)
+      // First nothing new, then what is open.
+      if (run === undefined) parts.revocations.add({ workload, credential })
       if (run !== undefined && !runs.end(run)) throw new Refusal('runs.unknown', run)
       if (workload !== undefined) for (const one of runs.list()) if (one.workload === workload) runs.end(one.id)
       const leases = run === undefined ? parts.obtain().revoke({ workload, credential }) : 0
@@ -152,6 +169,7 @@ function status(parts: AdminParts): Readonly<Record<string, unknown>> {
       .filter((run) => run.state !== 'ended')
       .map(({ placeholders: _, pointer: __, ended: ___, ...run }) => run),
     suspensions: runs.suspensions(),
+    revoked: { workloads: [...parts.revocations.workloads], credentials: [...parts.revocations.credentials] },
     warnings: [
       ...(failedReload === null ? [] : [failedReload]),
       ...custodyWarnings(config),

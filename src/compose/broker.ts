@@ -33,6 +33,7 @@ import { createLiveCalls } from './live-calls.ts'
 import { createLogger } from './logger.ts'
 import { createMetrics } from './metrics.ts'
 import { pathsOf } from './paths.ts'
+import { openRevocations } from './revocations.ts'
 import { createRunDoorFor } from './run-door-for.ts'
 import { createSteps, createTunnelSteps } from './steps.ts'
 import { upstreamRoots } from './trust-roots.ts'
@@ -78,6 +79,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const records = createRecords({ audit, clock })
   const issuer = createIssuer(vault.issuerKeys, config.audience, clock)
   const live = createLiveCalls()
+  const revocations = openRevocations(config.dataDir)
   const runs = createRuns({
     clock,
     services: () => world.config.services,
@@ -124,6 +126,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     config: () => config,
     addresses: () => addresses,
     ended: (run) => void runs.end(run.id),
+    record: (what) => records.administration('run door', what),
   })
 
   function obtainFor(of: World): Obtain {
@@ -159,12 +162,23 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     forward,
     scrub: createScrub({ limits }),
     live,
+    revocations,
     metrics,
     distrust: (one) => obtain.distrust(one),
     runEvidence: door.evidence,
   })
 
-  const tunnelSteps = createTunnelSteps({ world: () => world, clock, runs, runEvidence: door.evidence, records, forward, live, log })
+  const tunnelSteps = createTunnelSteps({
+    world: () => world,
+    clock,
+    runs,
+    runEvidence: door.evidence,
+    records,
+    forward,
+    live,
+    log,
+    revocations,
+  })
   // Ids are sortable by time and unique over restarts.
   const boot = randomBytes(4).toString('hex')
   let counter = 0
@@ -301,6 +315,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     audit,
     runs,
     live,
+    revocations,
     accept,
     metrics,
     addresses,

@@ -3,6 +3,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { readFacts } from '../accept/evidence/proc.ts'
+import { cacheDirOf } from '../config/cache.ts'
 import type { Config, WorkloadRule } from '../config/config.ts'
 import { createRunDoor, type RunDoor, type RunRequest, type Starter } from '../endpoints/run-door.ts'
 import type { Log } from '../model/kind.ts'
@@ -19,6 +20,8 @@ export interface RunDoorParts {
   readonly config: () => Config
   readonly addresses: () => { readonly proxy: string; readonly baseUrl: string }
   readonly ended: (run: Run) => void
+  /** Durable when it resolves: no run without its record. */
+  readonly record: (what: string) => Promise<void>
 }
 
 const programRoot = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
@@ -32,7 +35,14 @@ export function createRunDoorFor(parts: RunDoorParts): RunDoor {
       const process = peer === null ? null : readFacts(peer.pid)
       return peer === null || process === null ? null : { uid: peer.uid, user: userName(peer.uid), process }
     },
-    open: (asked, starter) => open(parts, asked, starter),
+    async open(asked, starter) {
+      const run = open(parts, asked, starter)
+      await parts.record(`run ${run.id} of ${run.workload} by ${starter.user}: ${run.command}`).catch((error) => {
+        parts.runs.end(run.id)
+        throw error
+      })
+      return run
+    },
     describe: (run) => describe(parts, run),
     ended: parts.ended,
   })
@@ -78,7 +88,8 @@ function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknow
     return placeholder === undefined ? [] : [{ name, keyVariables, baseUrlVariables, placeholder }]
   })
   // At most seven folders can be kept, and of these only what lies below /tmp must be.
-  const readOnly = [...new Set([...config.files.map((file) => dirname(file)), programRoot])]
+  const believed = [...config.files, ...config.believed]
+  const readOnly = [...new Set([...believed.map((file) => dirname(file)), programRoot, cacheDirOf(process.env)])]
   return {
     id: run.id,
     pointer: run.pointer,
@@ -89,7 +100,7 @@ function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknow
     services,
     hidden: [paths.dataDir, paths.doorDir],
     readOnly,
-    blank: config.files,
+    blank: believed,
     kept: [...new Set([paths.publicDir, ...readOnly])].filter((path) => path.startsWith('/tmp/')).slice(0, 5),
   }
 }

@@ -18,6 +18,7 @@ import type { Runs } from '../runs/runs.ts'
 import type { Scrub } from '../scrub/scrub.ts'
 import type { LiveCalls } from './live-calls.ts'
 import type { Metrics } from './metrics.ts'
+import type { Revocations } from './revocations.ts'
 import type { World } from './world.ts'
 
 export interface StepParts {
@@ -31,6 +32,7 @@ export interface StepParts {
   readonly forward: Forward
   readonly scrub: Scrub
   readonly live: LiveCalls
+  readonly revocations: Revocations
   readonly metrics: Metrics
   readonly distrust: (lease: Lease) => void
   /** The launcher's token for a run that was started with --evidence. */
@@ -86,12 +88,14 @@ export function createSteps(parts: StepParts): Steps {
     identify: (call) => identify(call.connection),
     decide: (call, identity) => {
       if (call.service === null) throw new Refusal('accept.host_unmanaged', call.target.host)
-      const sender = `${identity.workload}@${identity.address}`
-      if (identity.run === null && parts.runs.suspended(sender)) throw new Refusal('identify.suspended', sender)
+      if (parts.revocations.workloads.has(identity.workload)) throw new Refusal('flow.revoked', identity.workload)
+      if (identity.run === null && parts.runs.suspended(`${identity.workload}@${identity.address}`))
+        throw new Refusal('identify.suspended', identity.address)
       return parts.world().decider.decide(call, identity)
     },
     obtain(call, identity, decision) {
       if (decision.credential === null) return null
+      if (parts.revocations.credentials.has(decision.credential)) throw new Refusal('obtain.revoked', decision.credential)
       const lease = parts.lease(identity, call, decision)
       // What is searched for in the answer is made now: the lease may have ended when the answer comes.
       if (lease instanceof Promise) return lease.then(prepared)
@@ -131,7 +135,10 @@ function counted(record: ReturnType<AuditRecords['call']>, call: Call, metrics: 
   }
 }
 
-export type TunnelParts = Pick<StepParts, 'world' | 'clock' | 'runs' | 'runEvidence' | 'records' | 'forward' | 'live' | 'log'>
+export type TunnelParts = Pick<
+  StepParts,
+  'world' | 'clock' | 'runs' | 'runEvidence' | 'records' | 'forward' | 'live' | 'log' | 'revocations'
+>
 
 export function createTunnelSteps(parts: TunnelParts): TunnelSteps {
   const identify = createIdentifyStep(parts)
@@ -140,7 +147,10 @@ export function createTunnelSteps(parts: TunnelParts): TunnelSteps {
     record: parts.records.tunnel,
     listed: (host) => parts.world().config.tunnels.some((one) => one.host === host),
     identify,
-    decide: (call, identity) => parts.world().decider.decideTunnel(call, identity),
+    decide(call, identity) {
+      if (parts.revocations.workloads.has(identity.workload)) throw new Refusal('flow.revoked', identity.workload)
+      return parts.world().decider.decideTunnel(call, identity)
+    },
     dial: parts.forward.dialTunnel,
     watch(call, identity, cut) {
       const open = tunnels.get(identity.workload) ?? 0

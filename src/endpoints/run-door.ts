@@ -34,7 +34,7 @@ export interface RunDoorOptions {
   /** Who is at the other end, by the kernel; null when it cannot be told. */
   readonly peer: (socket: Socket) => Promise<Starter | null>
   /** Opens a run for the starter; throws Refusal runs.*. */
-  readonly open: (asked: RunRequest, starter: Starter) => Run
+  readonly open: (asked: RunRequest, starter: Starter) => Promise<Run>
   /** What the launcher needs to know of it. */
   readonly describe: (run: Run) => Readonly<Record<string, unknown>>
   readonly ended: (run: Run) => void
@@ -94,7 +94,7 @@ export function createRunDoor(options: RunDoorOptions): RunDoor {
       if (!parsed.success) throw new Refusal('runs.not_allowed', 'the request to the run door is malformed')
       const starter = await options.peer(socket)
       if (starter === null) throw new Refusal('identify.process_unknown', 'the run door cannot tell who is there')
-      const run = options.open(parsed.data.open, starter)
+      const run = await options.open(parsed.data.open, starter)
       visits.set(run.id, { socket, asks: new Map(), hasEvidence: parsed.data.open.evidence })
       run.ended.addEventListener('abort', () => socket.end(`${JSON.stringify({ ended: true })}\n`), { once: true })
       socket.write(`${JSON.stringify({ run: options.describe(run) })}\n`)

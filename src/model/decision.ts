@@ -1,3 +1,4 @@
+// Policy's yes, with what it was made of: the record and the seam between the planes read it.
 import type { FactValue } from './facts.ts'
 
 /** Policy said yes; a no is a Refusal `decide.*`. */

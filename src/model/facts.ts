@@ -2,13 +2,6 @@
 
 export type FactValue = string | number | boolean | readonly string[]
 
-export interface Fact {
-  readonly value: FactValue
-  readonly source: string
-  /** Milliseconds since the epoch at which it was true. */
-  readonly at: number
-}
-
 /** By name, below `context.facts.<condition>` when the condition states several, or the value itself when it states one. */
 export type Facts = Readonly<Record<string, FactValue>>
 

@@ -24,7 +24,7 @@ export interface AdminPorts {
   issuer: { jwks(credential: string | null): Promise<Json>; rotate(credential: string): Promise<Json> }
   caPem(): string
   explain(asked: Explained): Promise<Json>
-  revoke(what: { run?: string | undefined; workload?: string | undefined; credential?: string | undefined }): Promise<Json>
+  revoke(what: { run?: string | undefined; workload?: string | undefined; credential?: string | undefined; undo: boolean }): Promise<Json>
   runs: { list(): readonly Json[]; resume(id: string): void; end(id: string): boolean }
   metrics(): Promise<string>
   /** Records who did what. */
@@ -41,9 +41,14 @@ const explainBody = z.strictObject({
 })
 export type Explained = z.infer<typeof explainBody>
 const revokeBody = z
-  .strictObject({ run: z.string().optional(), workload: z.string().optional(), credential: z.string().optional() })
+  .strictObject({
+    run: z.string().optional(),
+    workload: z.string().optional(),
+    credential: z.string().optional(),
+    undo: z.boolean().default(false),
+  })
   .refine(
-    (body) => Object.values(body).filter((value) => value !== undefined).length === 1,
+    (body) => [body.run, body.workload, body.credential].filter((value) => value !== undefined).length === 1,
     'name exactly one of run, workload, credential',
   )
 const levelBody = z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']) })
