@@ -14,7 +14,7 @@ export interface Told {
   /** Latin-1; PLACEHOLDER(NAME) stands for the variable NAME, POINTER for the run's path on the base URL, PROXYAUTH for its header. */
   readonly raw: string
   /** Bytes that follow once something has come back that contains `until`. */
-  readonly then?: { readonly until: string; readonly raw: string }
+  readonly later?: { readonly until: string; readonly raw: string }
   readonly waitMs?: number
 }
 
@@ -48,7 +48,7 @@ const one = (task) => new Promise((resolve) => {
     wire = socket
     socket.on('data', (chunk) => {
       heard.text += chunk.toString('latin1')
-      if (task.then && !told && heard.text.includes(task.then.until)) { told = true; socket.write(Buffer.from(fill(task.then.raw), 'latin1')) }
+      if (task.later && !told && heard.text.includes(task.later.until)) { told = true; socket.write(Buffer.from(fill(task.later.raw), 'latin1')) }
     })
     socket.on('end', () => done('')).on('close', () => done(''))
     socket.write(Buffer.from(fill(task.raw), 'latin1'))
