@@ -223,7 +223,7 @@ describe('with a server', () => {
     asked.length = 0
     const done = await cli(['revoke', 'workload', 'coder', '--data', data])
     assert.equal(done.code, 0, done.err)
-    assert.deepEqual([asked[0]?.url, asked[0]?.body], ['/revoke', '{"workload":"coder"}'])
+    assert.deepEqual([asked[0]?.url, asked[0]?.body], ['/revoke', '{"workload":"coder","undo":false}'])
     assert.equal((await cli(['revoke', 'everything', 'x', '--data', data])).code, 2)
   })
 
