@@ -79,7 +79,7 @@ export const limits = {
   checkpointMs: 1_000,
   refusalWindowMs: 1_000,
   refusalSendersMax: 4_096,
-  auditBytesPerSecondPerWorkload: 8 * 1024 * 1024,
+  auditBytesPerSecondPerWorkload: 32 * 1024 * 1024,
   auditReserveBytes: 64 * 1024 * 1024,
 
   // runs
