@@ -15,10 +15,10 @@ before(async () => {
   assert.equal((await stage.cli(['log-level', 'debug'])).code, 0)
   assert.equal((await stage.cli(['secret', 'set', 'gemini', '--for', 'gemini', '--stdin'], stage.geminiKey)).code, 0)
   agent = await stage.startAgent('story-agent')
-  for (const vendor of ['openai', 'anthropic', 'gemini'])
+  for (const vendor of ['openai', 'anthropic', 'gemini'] as const)
     for (const stream of [false, true]) {
       const answer = await agent.ask(vendor, { stream })
-      assert.ok(answer.ok, answer.error)
+      assert.ok(answer.ok, answer.error ?? '')
     }
   const url = 'https://api.openai.com/v1/chat/completions'
   const type = { 'content-type': 'application/json' }
