@@ -16,8 +16,10 @@ before(async () => {
 })
 // Alerts suspend a run, so no run tries more than two attacks: each must fail for its own reason.
 let used = 0
+const ended: Promise<void>[] = []
 const renew = async (): Promise<void> => {
-  await wire?.end()
+  // The old one may end while the new one starts.
+  if (wire !== undefined) ended.push(wire.end())
   wire = startWire(stage)
   used = 0
 }
@@ -26,6 +28,7 @@ beforeEach(async () => {
 })
 after(async () => {
   await wire?.end()
+  await Promise.all(ended)
   await stage?.close()
 })
 
