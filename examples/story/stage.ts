@@ -131,7 +131,9 @@ export async function setStage(now: number): Promise<Stage> {
     close: async () => {
       for (const agent of agents) await agent.end()
       server.kill('SIGTERM')
-      await new Promise((resolve) => (server.exitCode === null ? server.once('exit', resolve) : resolve(null)))
+      await new Promise((resolve) =>
+        server.exitCode === null && server.signalCode === null ? server.once('exit', resolve) : resolve(null),
+      )
       await vendors.close()
       rmSync(dir, { recursive: true, force: true })
     },

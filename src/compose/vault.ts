@@ -1,6 +1,6 @@
 // What is sealed: secrets, issuer keys and the CA's key, over the store. Opened by the server, or offline by a command.
 import { createPrivateKey } from 'node:crypto'
-import { chmodSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import type { Config } from '../config/config.ts'
 import { loadKeyFile } from '../crypto/seal.ts'
 import { type Authority, createRootAuthority } from '../crypto/x509.ts'
@@ -31,6 +31,9 @@ export async function openVault(paths: Paths, clock: Clock): Promise<Vault> {
   prepareDirectory(paths)
   const lock: Lock = lockDirectory(paths.dataDir)
   try {
+    // A key is made together with its store, never beside one that was sealed under another.
+    if (existsSync(paths.store) && !existsSync(paths.keyFile))
+      throw new Error(`${paths.keyFile} is missing and ${paths.store} cannot be opened without it: restore the key from your backup`)
     const database = openDatabase(paths.store)
     const values = createSealedValues(database, loadKeyFile(paths.keyFile))
     const ca = await loadAuthority(values, clock)
