@@ -34,8 +34,9 @@ export async function openVault(paths: Paths, clock: Clock): Promise<Vault> {
     // A key is made together with its store, never beside one that was sealed under another.
     if (existsSync(paths.store) && !existsSync(paths.keyFile))
       throw new Error(`${paths.keyFile} is missing and ${paths.store} cannot be opened without it: restore the key from your backup`)
+    const keyEncryptionKey = loadKeyFile(paths.keyFile)
     const database = openDatabase(paths.store)
-    const values = createSealedValues(database, loadKeyFile(paths.keyFile))
+    const values = createSealedValues(database, keyEncryptionKey)
     const ca = await loadAuthority(values, clock)
     publish(paths, ca.certPem)
     return {
