@@ -1,4 +1,5 @@
 // `ostiary run [--as WORKLOAD] [--evidence FILE] -- COMMAND`: starts an agent that holds no secret.
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { styleText } from 'node:util'
 import { looksLikeKey } from '../catalog/leaks.ts'
@@ -14,6 +15,10 @@ export interface RunOptions {
 /** Exit code of the command; 2 for wrong use, 3 when Ostiary is not running, 4 when it refuses. */
 export async function runCommand(args: readonly string[], options: RunOptions): Promise<number> {
   const say = (line: string): void => void process.stderr.write(`${styleText('dim', 'ostiary:', { stream: process.stderr })} ${line}\n`)
+  if (options.evidence !== undefined && !existsSync(options.evidence)) {
+    say(`${options.evidence}: there is no such file to present`)
+    return 2
+  }
   if (args.length === 0) {
     say('nothing to run. Write the command behind two dashes: ostiary run -- python agent.py')
     return 2

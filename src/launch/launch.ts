@@ -1,7 +1,7 @@
 // Starts an agent for `ostiary run`: opens the run, makes its namespace and environment, stays its parent, passes signals
 // and exit code. A launcher and relay, never a proxy; it holds no secret.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, realpathSync } from 'node:fs'
 import { constants } from 'node:os'
 import { setSubreaper } from '../net/kernel.ts'
 import { DoorClosed, openRun } from './run-door-client.ts'
@@ -39,11 +39,12 @@ export async function launch(options: LaunchOptions): Promise<number> {
   if (sandbox.custody === 'shared-user')
     options.say(`custody: shared-user, the command could reach what its user can (no namespace: ${sandbox.why})`)
   if (removed.length > 0) options.say(`removed from the environment: ${removed.join(', ')}`)
-  const hidden = options.evidenceFile === null ? run.description.hidden : [...run.description.hidden, options.evidenceFile]
+  // The token is the launcher's to present; a symbolic link may lead to where it really lies.
+  const evidence = options.evidenceFile === null ? [] : [realpathSync(options.evidenceFile)]
   const covers = {
-    hidden,
+    hidden: run.description.hidden,
     readOnly: run.description.readOnly,
-    blank: run.description.blank,
+    blank: [...run.description.blank, ...evidence],
     kept: [process.cwd(), ...run.description.kept],
   }
   const words = sandbox.custody === 'namespace' ? sandboxWords(covers, uid, process.getgid?.() ?? -1, options.command) : options.command
