@@ -15,8 +15,8 @@ const companyMs = 10
  * Syncs begin no closer than this while fewer than `companyMin` calls wait. A sync costs 150 to 200 us of CPU however few share it,
  * so under load this pacing is most of what a record costs; an idle log syncs at once.
  */
-const pacingMs = 2
-const companyMin = 16
+const pacingMs = 4
+const companyMin = 64
 const batchBytes = 64 * 1024
 const keptBatchBytesMax = 1024 * 1024
 

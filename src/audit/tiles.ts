@@ -134,7 +134,7 @@ export function createTiles(dir: string, start: Start): Tiles {
 async function place(dir: string, file: { path: string; bytes: Buffer }, known: ReadonlySet<string>, dirs: Set<string>): Promise<void> {
   const path = join(dir, file.path)
   const parent = dirname(path)
-  await mkdir(parent, { recursive: true })
+  if (!known.has(parent)) await mkdir(parent, { recursive: true })
   for (let one = parent; one !== dirname(dir) && !known.has(one); one = dirname(one)) dirs.add(one)
   dirs.add(parent)
   // A partial of a higher level keeps its name over many checkpoints, and the one in force covers it: never is it open while it is short.
