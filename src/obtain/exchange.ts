@@ -1,8 +1,24 @@
 // What the two vendors' token endpoints share: one bounded POST, no redirect, and an answer that is believed only so far.
-import type { CredentialHost, PlainAnswer } from '../model/kind.ts'
+import type { CredentialHost, PlainAnswer, Purpose } from '../model/kind.ts'
 import { limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
 import { Secret } from '../model/secret.ts'
+import type { Service } from '../model/service.ts'
+
+/** What every federation answers in the same way: it has no stored secret, and its token goes out as a bearer. */
+export const federation = {
+  federated: true,
+  check: (config: { readonly audience: string }): readonly string[] =>
+    /^https:\/\/\S+$/.test(config.audience) ? [] : ['audience must be an https URL'],
+  secretOf: () => null,
+  purposeOf: (_config: unknown, service: Service): Purpose => ({
+    service: service.name,
+    hosts: service.hosts,
+    port: service.port,
+    slot: 'bearer',
+    dangerouslyFixed: false,
+  }),
+}
 
 export interface Exchanged {
   readonly token: Secret

@@ -1,7 +1,7 @@
 // Anthropic's workload identity federation: RFC 7523 grant for a short-lived token bound to one workspace; no stored key.
 import { z } from 'zod'
 import type { CredentialKind } from '../credential-provider.ts'
-import { exchange, statementOf } from '../exchange.ts'
+import { exchange, federation, statementOf } from '../exchange.ts'
 
 const schema = z.strictObject({
   rule: z.string().min(1).max(200).describe('Id of the federation rule, `fdrl_...`.'),
@@ -21,16 +21,7 @@ export const anthropicFederation: CredentialKind<Config> = {
   name: 'anthropic-federation',
   summary: 'Anthropic workload identity federation: no stored key.',
   schema,
-  federated: true,
-  check: (config) => (/^https:\/\/\S+$/.test(config.audience) ? [] : ['audience must be an https URL']),
-  secretOf: () => null,
-  purposeOf: (_config, service) => ({
-    service: service.name,
-    hosts: service.hosts,
-    port: service.port,
-    slot: 'bearer',
-    dangerouslyFixed: false,
-  }),
+  ...federation,
   start(config, host, name) {
     return {
       async obtain(need, signal) {

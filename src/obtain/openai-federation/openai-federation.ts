@@ -2,7 +2,7 @@
 // https://developers.openai.com/api/reference/workload-identity-federation
 import { z } from 'zod'
 import type { CredentialKind } from '../credential-provider.ts'
-import { exchange, statementOf } from '../exchange.ts'
+import { exchange, federation, statementOf } from '../exchange.ts'
 
 const schema = z.strictObject({
   provider: z.string().min(1).max(200).describe('Id of the identity provider at OpenAI, `idp_...`.'),
@@ -18,16 +18,7 @@ export const openaiFederation: CredentialKind<Config> = {
   name: 'openai-federation',
   summary: 'OpenAI workload identity federation: no stored key.',
   schema,
-  federated: true,
-  check: (config) => (/^https:\/\/\S+$/.test(config.audience) ? [] : ['audience must be an https URL']),
-  secretOf: () => null,
-  purposeOf: (_config, service) => ({
-    service: service.name,
-    hosts: service.hosts,
-    port: service.port,
-    slot: 'bearer',
-    dangerouslyFixed: false,
-  }),
+  ...federation,
   start(config, host, name) {
     return {
       async obtain(need, signal) {
