@@ -4,6 +4,7 @@ import type { AdminPorts } from '../endpoints/admin/admin.ts'
 import type { Issuer } from '../mint/issuer.ts'
 import type { Clock } from '../model/clock.ts'
 import { kindOf, sealFor, type Vault } from './vault.ts'
+import { issuerKeyName } from './world.ts'
 
 export type StoredPorts = Pick<AdminPorts, 'secrets' | 'issuer' | 'caPem'> & {
   readonly credentials: Pick<AdminPorts['credentials'], 'list'>
@@ -66,11 +67,11 @@ export function storedPorts(
                 .join(', ') || 'none is configured'
             }`,
           )
-        return { ...(await issuer.jwks(credential)) }
+        return { ...(await issuer.jwks(issuerKeyName(config(), credential))) }
       },
       async rotate(credential) {
         if (!config().credentials.some((rule) => rule.name === credential)) throw new Error(`there is no credential ${credential}`)
-        await issuer.rotate(credential)
+        await issuer.rotate(issuerKeyName(config(), credential))
         return { ok: true, credential }
       },
     },

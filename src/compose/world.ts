@@ -110,7 +110,24 @@ function startCredentials(config: Config, hosts: WorldHosts): ReadonlyMap<string
 /** The purpose that a kind names is completed with what only the configuration knows: is the host's address a fixed one? */
 function bound(host: CredentialHost, service: Service, config: Config): CredentialHost {
   const fixed = isFixed(config, service)
-  return { ...host, secret: (name, purpose) => host.secret(name, { ...purpose, dangerouslyFixed: fixed }) }
+  return {
+    ...host,
+    secret: (name, purpose) => host.secret(name, { ...purpose, dangerouslyFixed: fixed }),
+    sign: (name, claims, audience) => host.sign(issuerKeyName(config, name), claims, audience),
+  }
+}
+
+/**
+ * A federation whose API or token endpoint is dialled at a fixed address signs with a key of its own: the vendor knows only the
+ * other one, so no real token can be had that would then go to that address.
+ */
+export function issuerKeyName(config: Config, credential: string): string {
+  const name = config.credentials.find((one) => one.name === credential)?.service
+  const service = config.services.find((one) => one.name === name)
+  if (service === undefined) return credential
+  const tokenHost = service.tokenUrl === null ? null : new URL(service.tokenUrl).hostname
+  const fixed = isFixed(config, service) || config.egress.dangerouslyFixedAddresses.some((one) => one.host === tokenHost)
+  return fixed ? `${credential} (dangerously fixed)` : credential
 }
 
 export function isFixed(config: Config, service: Service): boolean {
