@@ -15,4 +15,7 @@ for (const stream of [process.stdout, process.stderr])
 enableCompileCache(cacheDirOf(process.env))
 // After the check: an older Node could not even read it.
 const { run } = await import('./cli/cli.ts')
-process.exit(await run(process.argv.slice(2)))
+const code = await run(process.argv.slice(2))
+// A reader that is slower than we are has not got everything yet, and process.exit waits for nobody.
+for (const stream of [process.stdout, process.stderr]) await new Promise((done) => stream.write('', done))
+process.exit(code)

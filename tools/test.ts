@@ -10,7 +10,7 @@ if (Number(process.versions.node.split('.')[0]) < 26) {
   process.exit(2)
 }
 
-const packages = ['openai==3.22.1', 'anthropic==1.13.0', 'google-genai']
+const packages = ['openai==3.22.1', 'anthropic==1.13.0', 'google-genai==3.4.0']
 const venv = join(
   process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'),
   'ostiary-tests',

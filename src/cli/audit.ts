@@ -57,7 +57,10 @@ export async function auditShow({ dataDir, out }: Context, call: string): Promis
 }
 
 export async function auditExport({ dataDir, out }: Context): Promise<number> {
-  for await (const record of records(logOf(dataDir))) out.line(JSON.stringify(record))
+  for await (const record of records(logOf(dataDir))) {
+    out.line(JSON.stringify(record))
+    await out.drained()
+  }
   return 0
 }
 

@@ -1,9 +1,12 @@
 // Words out: tables of 80 columns, quiet colours, outside text escaped (invariant 16).
+import { once } from 'node:events'
 import { styleText } from 'node:util'
 
 export interface Output {
   readonly json: boolean
   line(text?: string): void
+  /** Waits for a reader that is slower than the writer. */
+  drained(): Promise<void>
   value(json: unknown, human: () => void): void
   problem(text: string): void
 }
@@ -21,6 +24,7 @@ export function createOutput(json: boolean): Output {
   return {
     json,
     line,
+    drained: async () => void (process.stdout.writableNeedDrain && (await once(process.stdout, 'drain'))),
     value: (value, human) => (json ? line(JSON.stringify(value, null, 2)) : human()),
     problem: (text) => void process.stderr.write(`${styleText('red', 'ostiary:', { stream: process.stderr })} ${printableLines(text)}\n`),
   }
