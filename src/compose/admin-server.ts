@@ -4,52 +4,27 @@ import type { createServer, Socket } from 'node:net'
 import { createAdaptorServer } from '@hono/node-server'
 import type { Accept } from '../accept/accept.ts'
 import { readFacts } from '../accept/evidence/proc.ts'
-import type { Audit } from '../audit/audit.ts'
-import type { AuditRecords } from '../audit/record.ts'
-import type { Config } from '../config/config.ts'
 import { custodyWarnings } from '../config/custody.ts'
 import { type AdminPorts, adminRoutes } from '../endpoints/admin/admin.ts'
-import type { Issuer } from '../mint/issuer.ts'
-import type { Clock } from '../model/clock.ts'
 import { Refusal } from '../model/refusal.ts'
 import { kernelIsAsked, peerOfUnixSocket } from '../net/kernel.ts'
-import type { Obtain } from '../obtain/obtain.ts'
-import type { Runs } from '../runs/runs.ts'
 import { storedPorts } from './admin-ports.ts'
 import { explainRequest } from './explain-request.ts'
-import type { LiveCalls } from './live-calls.ts'
-import type { Logger } from './logger.ts'
-import type { Metrics } from './metrics.ts'
-import type { Paths } from './paths.ts'
-import type { Revocations } from './revocations.ts'
-import type { Vault } from './vault.ts'
+import type { Ground } from './ground.ts'
+import type { InForce } from './in-force.ts'
 import type { World } from './world.ts'
 
 export interface AdminParts {
-  readonly paths: Paths
-  readonly log: Logger
-  readonly vault: Vault
-  readonly issuer: Issuer
-  readonly clock: Clock
-  readonly records: AuditRecords
-  readonly audit: Audit
-  readonly runs: Runs
-  readonly live: LiveCalls
-  readonly revocations: Revocations
+  readonly ground: Ground
+  readonly inForce: InForce
   readonly accept: Accept
-  readonly metrics: Metrics
   readonly addresses: { readonly proxy: string; readonly baseUrl: string }
-  readonly world: () => World
-  readonly obtain: () => Obtain
-  readonly config: () => Config
-  readonly reload: (showOnly: boolean) => Promise<Readonly<Record<string, unknown>>>
-  readonly lastReload: () => string | null
   readonly stop: () => Promise<void>
 }
 
 export async function startAdmin(parts: AdminParts): Promise<{ stop(): Promise<void> }> {
-  const routes = adminRoutes(portsOf(parts), parts.log)
-  const { adminSocket } = parts.paths
+  const routes = adminRoutes(portsOf(parts), parts.ground.log)
+  const { adminSocket } = parts.ground.paths
   rmSync(adminSocket, { force: true })
   const server = createAdaptorServer({ fetch: routes.fetch }) as ReturnType<typeof createServer>
   const open = new Set<Socket>()
@@ -57,7 +32,7 @@ export async function startAdmin(parts: AdminParts): Promise<{ stop(): Promise<v
     // Whoever is inside a run has no business here, whatever its user may do (DESIGN part 5, doors).
     const peer = peerOfUnixSocket(socket)
     const process = peer === null ? null : readFacts(peer.pid)
-    if (peer !== null && (process === null || parts.runs.member(process) !== null)) return void socket.destroy()
+    if (peer !== null && (process === null || parts.ground.runs.member(process) !== null)) return void socket.destroy()
     open.add(socket)
     socket.once('close', () => open.delete(socket))
   })
@@ -80,39 +55,46 @@ export async function startAdmin(parts: AdminParts): Promise<{ stop(): Promise<v
 }
 
 function portsOf(parts: AdminParts): AdminPorts {
-  const { runs, live, clock } = parts
+  const { inForce } = parts
+  const { runs, live, clock, revocations, vault, issuer } = parts.ground
   const startedAt = clock.now()
-  const stored = storedPorts(parts.vault, parts.issuer, parts.config, clock, (secret) => {
-    // A changed secret ends the leases that were made of it.
-    for (const [name, one] of parts.world().credentials) {
-      if (one.secret !== secret) continue
-      parts.obtain().revoke({ credential: name })
-      parts.revocations.lift({ credential: name })
-    }
-  })
+  const stored = storedPorts(
+    vault,
+    issuer,
+    () => inForce.config,
+    clock,
+    (secret) => {
+      // A changed secret ends the leases that were made of it.
+      for (const [name, one] of inForce.world.credentials) {
+        if (one.secret !== secret) continue
+        inForce.obtain.revoke({ credential: name })
+        revocations.lift({ credential: name })
+      }
+    },
+  )
   return {
     ...stored,
     status: () => ({ startedAt, ...status(parts) }),
-    reload: parts.reload,
+    reload: inForce.reload,
     stop: () => void setTimeout(() => void parts.stop(), 10),
-    logLevel: (level) => parts.log.level(level),
-    credentials: { ...stored.credentials, verify: (name) => verify(parts, name) },
-    explain: (asked) => explainRequest(parts.world(), asked, clock),
+    logLevel: (level) => parts.ground.log.level(level),
+    credentials: { ...stored.credentials, verify: (name) => verify(inForce.world, name) },
+    explain: (asked) => explainRequest(inForce.world, asked, clock),
     async revoke({ run, workload, credential, undo }) {
       if (undo) {
-        parts.revocations.lift({ workload, credential })
+        revocations.lift({ workload, credential })
         return { ok: true, leases: 0, calls: 0 }
       }
-      const known = parts.config()
+      const known = inForce.config
       if (workload !== undefined && !known.workloads.some((one) => one.name === workload))
         throw new Error(`there is no workload ${workload}`)
       if (credential !== undefined && !known.credentials.some((one) => one.name === credential))
         throw new Error(`there is no credential ${credential}`)
       // First nothing new, then what is open.
-      if (run === undefined) parts.revocations.add({ workload, credential })
+      if (run === undefined) revocations.add({ workload, credential })
       if (run !== undefined && !runs.end(run)) throw new Refusal('runs.unknown', run)
       if (workload !== undefined) for (const one of runs.list()) if (one.workload === workload) runs.end(one.id)
-      const leases = run === undefined ? parts.obtain().revoke({ workload, credential }) : 0
+      const leases = run === undefined ? inForce.obtain.revoke({ workload, credential }) : 0
       const calls = live.cutWhere(
         (entry) =>
           (run !== undefined && entry.identity.run === run) ||
@@ -126,22 +108,23 @@ function portsOf(parts: AdminParts): AdminPorts {
       resume: (id) => runs.resume(id),
       end: (id) => runs.end(id),
     },
-    metrics: () => parts.metrics.text(),
-    record: (what) => parts.records.administration('admin socket', what),
+    metrics: () => parts.ground.metrics.text(),
+    record: (what) => parts.ground.records.administration('admin socket', what),
   }
 }
 
 function status(parts: AdminParts): Readonly<Record<string, unknown>> {
-  const { paths, runs, audit } = parts
-  const config = parts.config()
+  const { inForce } = parts
+  const { paths, runs, audit, live, revocations } = parts.ground
+  const { config } = inForce
   const { size, failed } = audit.status()
-  const failedReload = parts.lastReload()
+  const failedReload = inForce.lastReload
   return {
     ready: true,
     pid: process.pid,
     node: process.version,
     processes: [{ pid: process.pid, for: 'broker and proxy' }],
-    policyVersion: parts.world().decider.version,
+    policyVersion: inForce.world.decider.version,
     listeners: [
       { name: 'proxy', address: parts.addresses.proxy, for: 'agents: HTTPS_PROXY' },
       { name: 'base-url', address: parts.addresses.baseUrl, for: 'agents: http://ADDRESS/SERVICE/...' },
@@ -161,15 +144,15 @@ function status(parts: AdminParts): Readonly<Record<string, unknown>> {
       bundle: paths.bundleFile,
     },
     audit: { entries: size, failed },
-    calls: { live: parts.live.count },
+    calls: { live: live.count },
     connections: parts.accept.connections,
-    leases: parts.obtain().size,
+    leases: inForce.obtain.size,
     runs: runs
       .list()
       .filter((run) => run.state !== 'ended')
       .map(({ placeholders: _, pointer: __, ended: ___, ...run }) => run),
     suspensions: runs.suspensions(),
-    revoked: { workloads: [...parts.revocations.workloads], credentials: [...parts.revocations.credentials] },
+    revoked: { workloads: [...revocations.workloads], credentials: [...revocations.credentials] },
     warnings: [
       ...(failedReload === null ? [] : [failedReload]),
       ...custodyWarnings(config),
@@ -179,8 +162,7 @@ function status(parts: AdminParts): Readonly<Record<string, unknown>> {
 }
 
 /** A real exchange, or the unsealing of a real secret, for the first workload that the credential is for. */
-async function verify(parts: AdminParts, name: string): Promise<Readonly<Record<string, unknown>>> {
-  const world = parts.world()
+async function verify(world: World, name: string): Promise<Readonly<Record<string, unknown>>> {
   const found = world.credentials.get(name)
   if (found === undefined) throw new Error(`there is no credential ${name}`)
   const service = world.services.byName(found.rule.service)

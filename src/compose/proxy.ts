@@ -1,0 +1,92 @@
+// The data plane: listeners, and the steps of a call and of a tunnel fitted to what is in force.
+import { randomBytes } from 'node:crypto'
+import { type Accept, createAccept } from '../accept/accept.ts'
+import { createLeaves } from '../accept/authority.ts'
+import { createGather } from '../accept/evidence/peer.ts'
+import type { Config } from '../config/config.ts'
+import { call } from '../flow/call.ts'
+import { lease } from '../flow/lease.ts'
+import { tunnel } from '../flow/tunnel.ts'
+import { createForward, type ForwardOptions } from '../forward/forward.ts'
+import { createInject } from '../inject/inject.ts'
+import { limits } from '../model/limits.ts'
+import { createScrub } from '../scrub/scrub.ts'
+import { earlyRefusal } from './early-refusal.ts'
+import type { Ground } from './ground.ts'
+import type { InForce } from './in-force.ts'
+import { createSteps, createTunnelSteps, type StepParts } from './steps.ts'
+
+export interface ProxyPlane {
+  readonly accept: Accept
+  /** Takes nothing new, lets what is under way end, then closes what is kept. */
+  stop(): Promise<void>
+}
+
+export interface ProxyPlaneParts {
+  readonly listen: Config['listen']
+  readonly ground: Ground
+  readonly inForce: InForce
+  readonly upstream: Pick<ForwardOptions, 'dial' | 'roots'>
+  readonly runEvidence: StepParts['runEvidence']
+}
+
+export function createProxyPlane({ listen, ground, inForce, upstream, runEvidence }: ProxyPlaneParts): ProxyPlane {
+  const { clock, log, records, runs, live, revocations, metrics } = ground
+  const forward = createForward({ ...upstream, clock })
+  const gather = createGather({ candidates: runs.rootPids, clock, limits, log })
+  const among = { world: () => inForce.world, clock, log, records, runs, forward, live, revocations, runEvidence }
+  const steps = createSteps({
+    ...among,
+    lease: (identity, incoming, decision) => {
+      const { decider } = inForce.world
+      const seam = {
+        now: clock.now,
+        policyVersion: () => decider.version,
+        decideAgain: decider.decideAgain,
+        obtain: inForce.obtain.leaseFor,
+      }
+      return lease(seam, identity, incoming.target, decision)
+    },
+    inject: createInject({
+      placeholders: runs.placeholders,
+      trip: (identity) => runs.trip(identity.run, `${identity.workload}@${identity.address}`),
+    }),
+    scrub: createScrub({ limits }),
+    metrics,
+    distrust: (one) => inForce.obtain.distrust(one),
+  })
+  const tunnelSteps = createTunnelSteps(among)
+  // Ids are sortable by time and unique over restarts.
+  const boot = randomBytes(4).toString('hex')
+  let counter = 0
+  const accept = createAccept({
+    proxy: listen.proxy,
+    baseUrl: listen.baseUrl,
+    leaves: createLeaves(ground.vault.ca, clock),
+    clock,
+    log,
+    lookup: {
+      find: (scheme, host, port) => inForce.world.services.find(scheme, host, port),
+      byName: (name) => inForce.world.services.byName(name),
+      action: (service, method, path) => inForce.world.services.action(service, method, path),
+      manages: (host) => inForce.config.services.some((service) => service.hosts.includes(host)),
+    },
+    gather,
+    tokenRequired: (peer) => peer.process === null && peer.uid === null && inForce.world.tokensCanIdentify,
+    onCall: (incoming) => call(steps, incoming),
+    onTunnel: (incoming) => tunnel(tunnelSteps, incoming),
+    onRefused: (refusal, about) => {
+      metrics.refused(refusal.code)
+      earlyRefusal(ground.audit, clock, refusal, about)
+    },
+    newId: () => `${clock.now().toString(36)}-${boot}-${(counter++).toString(36)}`,
+  })
+  return {
+    accept,
+    async stop() {
+      await accept.stop()
+      forward.close()
+      await gather.close()
+    },
+  }
+}
