@@ -182,17 +182,29 @@ function slotWords(slot: Slot): string {
   return `${slot.kind} ${code(slot.name)}`
 }
 
+function credentialWords(service: Service, variables: string): string {
+  const { basicAt } = service
+  const basic = basicAt === undefined ? '' : `; \`Basic ${basicAt.user}:TOKEN\` at ${basicAt.hosts.map(code).join(', ')}`
+  return `- slots: ${service.slots.map(slotWords).join(', ')}${basic}
+- variables in a run: ${variables}
+- federation: ${service.tokenUrl === null ? 'none; a sealed key' : `at ${code(service.tokenUrl)}`}`
+}
+
 function servicePart(service: Service): string {
-  const rules = service.actions.map((rule: ActionRule) => [code(rule.action), rule.methods?.join(', ') ?? 'any', code(rule.path)])
+  const byHost = service.actions.some((rule) => rule.hosts !== undefined)
+  const rules = service.actions.map((rule: ActionRule) => [
+    code(rule.action),
+    rule.methods?.join(', ') ?? 'any',
+    ...(byHost ? [rule.hosts?.join(', ') ?? 'any'] : []),
+    code(`${rule.path}${rule.query ?? ''}`),
+  ])
   const variables = [...service.keyVariables, ...service.baseUrlVariables.map((one) => one.name)].map(code).join(', ')
   return `## ${service.name}
 
 - hosts: ${service.hosts.map(code).join(', ')} (${service.scheme}, port ${service.port})
-- slots: ${service.slots.map(slotWords).join(', ')}
-- variables in a run: ${variables}
-- federation: ${service.tokenUrl === null ? 'none; a sealed key' : `at ${code(service.tokenUrl)}`}
+${service.credential === 'none' ? `- takes no credential; methods ${service.methods.join(', ')}` : credentialWords(service, variables)}
 
-${table(['action', 'methods', 'path'], rules)}`
+${rules.length === 0 ? '' : table(['action', 'methods', ...(byHost ? ['hosts'] : []), 'path'], rules)}`
 }
 
 function catalogPage(): string {

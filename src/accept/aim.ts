@@ -8,7 +8,8 @@ import { type Authority, ambiguousPath, parseAuthority } from './canonical.ts'
 export interface Lookup {
   find(scheme: 'https' | 'http', host: string, port: number): Service | null
   byName(name: string): Service | null
-  action(service: Service, method: string, path: string): string
+  action(service: Service, method: string, path: string, place: { readonly host: string; readonly query: string }): string
+  repository?(service: Service, host: string, path: string): string | undefined
   /** Does any service name this host, at whatever port or scheme? Without it only the usual ports are looked at. */
   manages?(host: string): boolean
 }
@@ -72,9 +73,9 @@ function targetOf(head: RequestMessage, target: string, scheme: 'https' | 'http'
   if (service === null) throw new Refusal('accept.host_unmanaged', authority.host)
   if (service.actions.length > 0 && ambiguousPath(path)) throw new Refusal('accept.ambiguous_path')
   if (service.methods.length > 0 && !service.methods.includes(head.method)) throw new Refusal('decide.method', head.method)
-  const action = lookup.action(service, head.method, path)
-  return {
-    target: { scheme, host: authority.host, port: authority.port, method: head.method, path, query, service: service.name, action, way },
-    service,
-  }
+  const { host, port } = authority
+  const action = lookup.action(service, head.method, path, { host, query })
+  const repository = lookup.repository?.(service, host, path)
+  const made: Target = { scheme, host, port, method: head.method, path, query, service: service.name, action, way }
+  return { target: repository === undefined ? made : { ...made, repository }, service }
 }

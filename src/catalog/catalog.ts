@@ -2,6 +2,7 @@
 import type { Service } from '../model/service.ts'
 import { anthropic } from './anthropic.ts'
 import { gemini } from './gemini.ts'
+import { github, githubObjects } from './github.ts'
 import { openai } from './openai.ts'
 
-export const catalog: readonly Service[] = [openai, anthropic, gemini]
+export const catalog: readonly Service[] = [openai, anthropic, gemini, github, githubObjects]

@@ -118,7 +118,8 @@ test('a service without rules knows only call; patterns are literal but for thei
 test('names of slots are lower-case, prefixes and variables stand in each service', () => {
   for (const one of catalog) {
     for (const slot of one.slots) if ('name' in slot) assert.equal(slot.name, slot.name.toLowerCase())
-    assert.ok(one.keyPrefix.length > 0 && one.keyVariables.length > 0 && one.baseUrlVariables.length > 0)
+    const named = one.keyPrefix.length > 0 && one.keyVariables.length > 0 && one.baseUrlVariables.length > 0
+    assert.ok(named || one.credential === 'none')
     assert.equal(new Set(one.hosts).size, one.hosts.length)
   }
 })
@@ -159,4 +160,51 @@ test('keys of vendors are recognised, ordinary values are not', () => {
     '1234567890123456789012',
   ])
     assert.equal(looksLikeKey(plain), null, plain)
+})
+
+const onGithub: Readonly<Record<string, string>> = {
+  'git.fetch': `GET github.com/o/r.git/info/refs?service=git-upload-pack, POST github.com/o/r.git/git-upload-pack, POST github.com/o/r/git-upload-pack,
+    GET codeload.github.com/o/r/tar.gz/refs/heads/main, GET raw.githubusercontent.com/o/r/main/hooks/x, GET github.com/o/r/releases/download/v1/x.tgz,
+    GET github.com/o/r/archive/main.zip`,
+  'git.push': `GET github.com/o/r.git/info/refs?service=git-receive-pack, POST github.com/o/r.git/git-receive-pack, POST github.com/o/r/Git-Receive-Pack,
+    POST github.com/o/r/git-receive-pack/, GET github.com/o/r/info/refs, GET github.com/o/r/info/refs?service=git-upload-pack&service=git-receive-pack`,
+  'git.lfs': 'POST github.com/o/r.git/info/lfs/objects/batch, GET github.com/o/r.git/info/lfs/locks',
+  graphql: 'POST api.github.com/graphql',
+  state: `GET api.github.com/repos/o/r, GET api.github.com/user, POST api.github.com/repos/o/r/issues, PUT api.github.com/repos/o/r/contents/src/hooks/a.ts,
+    GET api.github.com/repos/o/r/contents/secrets/a, POST api.github.com/gists, POST uploads.github.com/repos/o/r/releases/1/assets`,
+  deferred:
+    'POST api.github.com/repos/o/r/dispatches, POST api.github.com/repos/o/r/actions/workflows/w/dispatches, POST api.github.com/repos/o/r/actions/runs/1/rerun',
+  mint: `POST api.github.com/app/installations/1/access_tokens, POST api.github.com/repos/o/r/actions/runners/registration-token,
+    POST api.github.com/user/keys, POST api.github.com/repos/o/r/keys, POST github.com/login/oauth/access_token, GET github.com/%6fwner/r/info/refs`,
+  admin: `DELETE api.github.com/repos/o/r, PATCH api.github.com/repos/o/r, POST api.github.com/repos/o/r/hooks, PUT api.github.com/repos/o/r/actions/secrets/X,
+    PUT api.github.com/repos/o/r/branches/a/b/protection, POST api.github.com/orgs/o/invitations, PUT api.github.com/repos/o/r/collaborators/x`,
+  // Neither of git nor of the API: pages for people, which take no token.
+  call: 'GET github.com/o/r, GET github.com/, POST github.com/o/r/issues, POST codeload.github.com/o/r/x',
+}
+
+test('GitHub: fetch, push and the API are told apart by host, path and query', () => {
+  const wrong: string[] = []
+  for (const [action, asks] of Object.entries(onGithub)) {
+    for (const ask of asks.split(',').map((text) => text.trim())) {
+      const [, method, host, path, query] = /^(\S+) ([^/]+)([^?]+)(\?.*)?$/.exec(ask) as unknown as string[]
+      const found = table.action(service('github'), method as string, path as string, { host: host as string, query: query ?? '' })
+      if (found !== action) wrong.push(`${ask}: ${found}, not ${action}`)
+    }
+  }
+  assert.deepEqual(wrong, [])
+})
+
+test('GitHub: the repository is what the host takes it for, in one spelling', () => {
+  const named = (host: string, path: string) => table.repository(service('github'), host, path)
+  for (const path of ['/Acme/Site.git/info/refs', '/acme/site/git-upload-pack', '/acme/site.GIT/git-receive-pack'])
+    assert.equal(named('github.com', path), 'acme/site', path)
+  assert.equal(named('api.github.com', '/repos/Acme/Site/issues'), 'acme/site')
+  assert.equal(named('api.github.com', '/Repos/acme/site'), 'acme/site')
+  assert.equal(named('codeload.github.com', '/acme/site/zip/main'), 'acme/site')
+  // A repository of somebody who is called `repos`, and what is none.
+  assert.equal(named('github.com', '/repos/acme.git/info/refs'), 'repos/acme')
+  assert.equal(named('github.com', '/acme/site.wiki.git/info/refs'), 'acme/site.wiki')
+  for (const path of ['/user/repos', '/orgs/acme/repos', '/graphql', '/repositories/1/issues'])
+    assert.equal(named('api.github.com', path), undefined, path)
+  assert.equal(table.repository(service('openai'), 'api.openai.com', '/repos/a/b'), undefined)
 })

@@ -6,17 +6,27 @@ export interface ServiceTable {
   find(scheme: string, host: string, port: number): Service | null
   byName(name: string): Service | null
   /** The action in the catalog's words; `call` where no rule fits. */
-  action(service: Service, method: string, path: string): string
+  action(service: Service, method: string, path: string, place?: Place): string
+  /** The repository that the path names, as policies compare it. */
+  repository(service: Service, host: string, path: string): string | undefined
+}
+
+/** What only some rules look at. */
+export interface Place {
+  readonly host: string
+  readonly query: string
 }
 
 interface CompiledRule {
   readonly action: string
   readonly methods: ReadonlySet<string> | null
   readonly path: RegExp
+  readonly hosts: readonly string[] | undefined
+  readonly query: string | undefined
 }
 
 /** Guarded actions are recognised in any case and with a trailing slash: a vendor that is lenient there must not lead past them. */
-const guarded: ReadonlySet<string> = new Set(['mint', 'admin'])
+const guarded = /^(?:mint|admin|git\.push)(?:\.|$)/
 
 export function createServiceTable(services: readonly Service[]): ServiceTable {
   const byOrigin = new Map<string, Service>()
@@ -30,11 +40,22 @@ export function createServiceTable(services: readonly Service[]): ServiceTable {
   return {
     find: (scheme, host, port) => byOrigin.get(origin(scheme, host, port)) ?? null,
     byName: (name) => byName.get(name) ?? null,
-    action(service, method, path) {
+    action(service, method, path, place = { host: service.hosts[0] ?? '', query: '' }) {
       const own = rules.get(service) ?? service.actions.map(compileRule)
-      return own.length === 0 ? 'call' : classify(own, method, path)
+      return own.length === 0 ? 'call' : classify(own, method, path, place)
     },
+    repository: repositoryOf,
   }
+}
+
+/** Hosts fold case and drop one `.git`; so does what policies compare. */
+function repositoryOf(service: Service, host: string, path: string): string | undefined {
+  const paths = service.repositoryPaths
+  if (paths === undefined || !Object.hasOwn(paths, host)) return undefined
+  return paths[host]
+    ?.exec(path)?.[1]
+    ?.toLowerCase()
+    .replace(/\.git$/, '')
 }
 
 function origin(scheme: string, host: string, port: number): string {
@@ -44,22 +65,26 @@ function origin(scheme: string, host: string, port: number): string {
 // RFC 3986 §2.3: a vendor may decode an encoded unreserved character, so it can only hide a path from its rule.
 const hiddenUnreserved = /%(?:4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae]|3[0-9]|2d|2e)/i
 
-function classify(rules: readonly CompiledRule[], method: string, path: string): string {
-  const found = firstFit(rules, method, path)
+function classify(rules: readonly CompiledRule[], method: string, path: string, place: Place): string {
+  const found = firstFit(rules, method, path, place)
   if (!path.includes('%')) return found
   // Fail closed: `mint` is the one action that no blanket policy permits.
   if (hiddenUnreserved.test(path)) return 'mint'
-  return firstFit(rules, method, path.replace(/%3a/gi, ':')) === found ? found : 'mint'
+  return firstFit(rules, method, path.replace(/%3a/gi, ':'), place) === found ? found : 'mint'
 }
 
-function firstFit(rules: readonly CompiledRule[], method: string, path: string): string {
-  for (const rule of rules) if ((rule.methods === null || rule.methods.has(method)) && rule.path.test(path)) return rule.action
+function firstFit(rules: readonly CompiledRule[], method: string, path: string, { host, query }: Place): string {
+  for (const rule of rules) {
+    if (rule.hosts?.includes(host) === false || (rule.query ?? query) !== query) continue
+    if ((rule.methods === null || rule.methods.has(method)) && rule.path.test(path)) return rule.action
+  }
   return 'call'
 }
 
 function compileRule(rule: ActionRule): CompiledRule {
   const methods = rule.methods === undefined || rule.methods.length === 0 ? null : new Set(rule.methods)
-  return { action: rule.action, methods, path: compilePath(rule.path, guarded.has(rule.action.split('.')[0] as string)) }
+  const { action, hosts, query } = rule
+  return { action, methods, path: compilePath(rule.path, guarded.test(action)), hosts, query }
 }
 
 /** `*` is one segment or a part of one, `**` any rest; a closing slash and `**` fit the bare path too. */

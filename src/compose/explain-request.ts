@@ -19,7 +19,8 @@ export async function explainRequest(world: World, asked: Explained, clock: Cloc
     const { says, mend } = refusals['accept.host_unmanaged']
     return { permitted: false, code: 'accept.host_unmanaged', policies: [], facts: {}, says: [says, mend] }
   }
-  const action = world.services.action(service, asked.method, url.pathname)
+  const action = world.services.action(service, asked.method, url.pathname, { host, query: url.search })
+  const repository = world.services.repository(service, host, url.pathname)
   const target: Target = {
     scheme,
     host,
@@ -30,6 +31,7 @@ export async function explainRequest(world: World, asked: Explained, clock: Cloc
     service: service.name,
     action,
     way: 'connect',
+    ...(repository === undefined ? {} : { repository }),
   }
   const identity: Identity = {
     workload: workload.name,

@@ -68,7 +68,8 @@ export function createProxyPlane({ listen, ground, inForce, upstream, runEvidenc
     lookup: {
       find: (scheme, host, port) => inForce.world.services.find(scheme, host, port),
       byName: (name) => inForce.world.services.byName(name),
-      action: (service, method, path) => inForce.world.services.action(service, method, path),
+      action: (service, method, path, place) => inForce.world.services.action(service, method, path, place),
+      repository: (service, host, path) => inForce.world.services.repository(service, host, path),
       manages: (host) => inForce.config.services.some((service) => service.hosts.includes(host)),
     },
     gather,

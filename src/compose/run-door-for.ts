@@ -83,9 +83,11 @@ function choose(config: Config, asked: string | null, starter: Starter): Workloa
 function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknown>> {
   const { paths } = parts
   const config = parts.config()
-  const services = config.services.flatMap(({ name, keyVariables, baseUrlVariables }) => {
+  const services = config.services.flatMap(({ name, keyVariables, baseUrlVariables, basicAt }) => {
     const placeholder = run.placeholders.find((one) => one.service === name)?.value
-    return placeholder === undefined ? [] : [{ name, keyVariables, baseUrlVariables, placeholder }]
+    return placeholder === undefined
+      ? []
+      : [{ name, keyVariables, baseUrlVariables, placeholder, ...(basicAt === undefined ? {} : { basicAt }) }]
   })
   // At most seven folders can be kept, and of these only what lies below /tmp must be.
   const believed = [...config.files, ...config.believed]

@@ -256,7 +256,7 @@ policies:
       mistakes.map((one) => `${one.line} ${one.write}`),
       [
         '3 did you mean process?',
-        '5 hosts: [api.crm.example], slot: { header: X-Api-Key }   or, of the catalog, one of: openai, anthropic, gemini',
+        '5 hosts: [api.crm.example], slot: { header: X-Api-Key }   or, of the catalog, one of: openai, anthropic, gemini, github, github-objects',
         '7 did you mean time-window?',
       ],
     )

@@ -46,6 +46,9 @@ export function serviceOf(reading: Reading, name: string, shape: ServiceShape, c
     keyVariables: [`${name.toUpperCase().replaceAll('-', '_')}_API_KEY`],
   }
   const credential = shape.credential ?? base.credential
+  const bound = known?.repositoryPaths !== undefined
+  if (bound && shape.hosts !== undefined)
+    reading.wrong([...path, 'hosts'], `the catalog knows ${name} by its own hosts`, `take the hosts out, or give the service another name`)
   const slots = shape.slot === undefined ? base.slots : [slotOf(shape.slot), ...base.slots]
   // Where the entry has a mistake of its own, what it lacks may be just that.
   const mistaken = reading.mistakes.some((one) => one.path.startsWith(`services.${name}.`))
@@ -63,11 +66,12 @@ export function serviceOf(reading: Reading, name: string, shape: ServiceShape, c
     credential,
     placeholder: shape.placeholder ?? base.placeholder,
     methods: shape.methods ?? base.methods,
-    actions: (shape.actions ?? base.actions).map((rule) => ({
-      action: rule.action,
-      path: rule.path,
-      ...(rule.methods === undefined ? {} : { methods: rule.methods }),
-    })),
+    actions:
+      shape.actions?.map((rule) => ({
+        action: rule.action,
+        path: rule.path,
+        ...(rule.methods === undefined ? {} : { methods: rule.methods }),
+      })) ?? base.actions,
     allowPrivateAddresses: shape.allowPrivateAddresses ?? base.allowPrivateAddresses,
     origins: shape.origins ?? base.origins,
     cookies: shape.cookies ?? base.cookies,

@@ -54,7 +54,12 @@ const service = z.strictObject({
   scheme: z.enum(['https', 'http']).optional(),
   slot: slot.optional().describe('Where its credential goes; for hosts that the catalog does not know.'),
   credential: z.enum(['required', 'none']).optional(),
-  placeholder: z.enum(['required', 'optional']).optional().describe('`optional` for clients that wait for a 401 first.'),
+  placeholder: z
+    .enum(['required', 'optional'])
+    .optional()
+    .describe(
+      '`optional` for clients that wait for a 401 first: inside a run a call without the placeholder goes on without a credential.',
+    ),
   methods: z.array(method).min(1, 'an empty list allows nothing; leave it out for all').optional(),
   actions: z
     .array(

@@ -43,6 +43,7 @@ export function leavesOf(parts: SchemaParts): readonly Leaf[] {
     required('context', ['request', 'port'], 'Long'),
     optional('context', ['request', 'model'], 'String'),
     optional('context', ['request', 'tools'], 'Set<String>'),
+    optional('context', ['request', 'repository'], 'String'),
     required('context', ['custody'], 'String'),
     optional('context', ['credential'], 'String'),
     ...parts.conditions.flatMap((condition) => factLeaves(condition.name, condition.shape)),

@@ -159,6 +159,8 @@ function requestValue(name: string, target: Target, body: BodyRead): ReadValue {
       return target.path
     case 'port':
       return target.port
+    case 'repository':
+      return target.repository
     case 'model':
       return body.model
     default:

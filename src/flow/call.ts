@@ -67,7 +67,7 @@ export async function call(steps: Steps, incoming: Call): Promise<void> {
     })
     answer = await steps.forward(incoming, edits, lease)
     if (revoked) throw new Refusal('flow.revoked')
-    if (answer.head.status === 401 && lease !== null) steps.distrust(lease)
+    if (answer.head.status === 401 && lease !== null && edits.bare !== true) steps.distrust(lease)
     const clean = steps.scrub(answer, lease, incoming)
     const { bytes } = await incoming.answer(answer.head, clean.edits, clean.body)
     record.outcome(answer.head.status, bytes, clean.found())

@@ -5,6 +5,7 @@ import type { Credential } from '../model/credential.ts'
 import type { Identity } from '../model/identity.ts'
 import type { Edits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
+import type { Secret } from '../model/secret.ts'
 import type { Service } from '../model/service.ts'
 import { type Found, type Scan, type Slots, scan, slotsOf } from './slots.ts'
 
@@ -39,11 +40,12 @@ export function createInject({ placeholders, trip }: InjectOptions): Inject {
       if (foreign.length > 0) throw new Refusal('inject.foreign_credential', namesOf(foreign))
     } else if (foreign.length > 0) record.note(`removed what the agent sent in ${namesOf(foreign)}`)
     if (seen.cookie !== null) record.note('removed cookies that the service does not list')
-    if (identity.run !== null && service.credential === 'required' && service.placeholder === 'required') {
-      // What is left with a value is the run's own placeholder in the service's own slot.
-      if (!seen.found.some((one) => one.value !== '')) throw new Refusal('inject.no_placeholder', service.name)
-    }
-    return editsFor(call, service, credential, slots, seen)
+    // What is left with a value is the run's own placeholder in the service's own slot.
+    const meant = identity.run === null || service.credential === 'none' || seen.found.some((one) => one.value !== '')
+    if (meant) return editsFor(call, service, credential, slots, seen)
+    if (service.placeholder === 'required') throw new Refusal('inject.no_placeholder', service.name)
+    record.note('sent without the credential: the placeholder was not there')
+    return { ...editsFor(call, service, { kind: 'none' }, slots, seen), bare: true }
   }
 }
 
@@ -69,7 +71,7 @@ function editsFor(call: Call, service: Service, credential: Credential, slots: S
   if (credential.kind !== 'none' && service.credential === 'none') throw new Refusal('obtain.no_credential', `${service.name} takes none`)
   switch (credential.kind) {
     case 'bearer':
-      set.push(['Authorization', Buffer.concat([bearer, checked(credential.token.reveal())])])
+      set.push(['Authorization', bearerOrBasic(service, target.host, credential.token)])
       for (const [name, value] of Object.entries(credential.lists ?? {})) {
         const listed = head.get(name) ?? ''
         if (listed.split(',').some((one) => one.trim() === value)) continue
@@ -84,14 +86,9 @@ function editsFor(call: Call, service: Service, credential: Credential, slots: S
     case 'query':
       query += `${query === '' ? '?' : '&'}${encodeURIComponent(credential.name)}=${encodeURIComponent(checked(credential.value.reveal()).toString('latin1'))}`
       break
-    case 'basic': {
-      // RFC 7617 §2: the user holds no colon.
-      if (/[:\x00-\x1f\x7f]/.test(credential.user)) throw new Refusal('inject.bad_value')
-      const pair = Buffer.concat([Buffer.from(`${credential.user}:`), checked(credential.password.reveal())])
-      set.push(['Authorization', Buffer.from(`Basic ${pair.toString('base64')}`)])
-      pair.fill(0)
+    case 'basic':
+      set.push(['Authorization', basicOf(credential.user, credential.password)])
       break
-    }
     case 'none':
       break
     default:
@@ -105,6 +102,21 @@ function editsFor(call: Call, service: Service, credential: Credential, slots: S
 }
 
 const bearer = Buffer.from('Bearer ')
+
+/** git knows no other scheme than Basic: there the token is the password of a user that the vendor names. */
+function bearerOrBasic(service: Service, host: string, token: Secret): Buffer {
+  if (service.basicAt?.hosts.includes(host) === true) return basicOf(service.basicAt.user, token)
+  return Buffer.concat([bearer, checked(token.reveal())])
+}
+
+function basicOf(user: string, password: Secret): Buffer {
+  // RFC 7617 §2: the user holds no colon.
+  if (/[:\x00-\x1f\x7f]/.test(user)) throw new Refusal('inject.bad_value')
+  const pair = Buffer.concat([Buffer.from(`${user}:`), checked(password.reveal())])
+  const value = Buffer.from(`Basic ${pair.toString('base64')}`)
+  pair.fill(0)
+  return value
+}
 
 /** What a header field can carry (RFC 9110 §5.5, ASCII only); anything else could end the line. */
 function checked(value: Buffer): Buffer {

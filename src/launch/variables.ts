@@ -1,5 +1,6 @@
 // The environment of a run: proxy, CA and placeholder variables for the runtimes that agents use, and no inherited secret.
 import type { Service } from '../model/service.ts'
+import { gitVariables, leadsGitToCredentials } from './git.ts'
 
 export interface RunDescription {
   readonly id: string
@@ -11,7 +12,7 @@ export interface RunDescription {
   readonly caFile: string
   /** System roots and our CA: for variables that replace the roots. */
   readonly bundleFile: string
-  readonly services: readonly (Pick<Service, 'name' | 'keyVariables' | 'baseUrlVariables'> & { readonly placeholder: string })[]
+  readonly services: readonly (Pick<Service, 'name' | 'keyVariables' | 'baseUrlVariables' | 'basicAt'> & { readonly placeholder: string })[]
 }
 
 export interface RunEnvironment {
@@ -48,7 +49,7 @@ export function runEnvironment(
   const variables: Record<string, string> = {}
   const removed: string[] = []
   for (const [name, value] of Object.entries(inherited)) {
-    if (value === undefined) continue
+    if (value === undefined || leadsGitToCredentials(name)) continue
     const secret = (secretNames.test(name) && !harmless.test(name)) || looksLikeKey(value) !== null || carriesPassword(value)
     if (secret && value !== '') removed.push(name)
     else variables[name] = value
@@ -62,7 +63,7 @@ export function runEnvironment(
   for (const name of replacesRoots) variables[name] = run.bundleFile
   for (const name of addsToRoots) variables[name] = run.caFile
   variables['NODE_USE_ENV_PROXY'] = '1'
-  variables['GIT_CONFIG_PARAMETERS'] = "'http.proxyAuthMethod=basic'"
+  Object.assign(variables, gitVariables(run.services))
   const [host = '', port = ''] = run.proxy.split(/:(?=\d+$)/)
   variables['JAVA_TOOL_OPTIONS'] = `-Dhttps.proxyHost=${host} -Dhttps.proxyPort=${port} -Dhttp.proxyHost=${host} -Dhttp.proxyPort=${port}`
   variables['CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC'] = '1'

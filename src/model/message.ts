@@ -27,6 +27,8 @@ export interface Edits {
   readonly set: readonly (readonly [string, Buffer])[]
   /** New request target (origin form), or null to write `path + query` of the Target. */
   readonly target: Buffer | null
+  /** The call goes on without the credential that was obtained for it. */
+  readonly bare?: boolean
 }
 
 export const noEdits: Edits = { remove: new Set(), set: [], target: null }

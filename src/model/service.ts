@@ -13,6 +13,10 @@ export interface ActionRule {
   readonly methods?: readonly string[]
   /** `*` is one segment or a part of one, `**` is any rest. First rule that fits wins. */
   readonly path: string
+  /** Only at these of the service's hosts. */
+  readonly hosts?: readonly string[]
+  /** Only with exactly this query, its `?` included. */
+  readonly query?: string
 }
 
 export interface Service {
@@ -23,12 +27,17 @@ export interface Service {
   readonly scheme: 'https' | 'http'
   /** Where an agent of this service may put its placeholder; every one is emptied before injection. */
   readonly slots: readonly Slot[]
+  /** Hosts that take a bearer token as the password of this user instead (RFC 7617). */
+  readonly basicAt?: { readonly user: string; readonly hosts: readonly string[] }
   /** 'none': the service takes no credential; what looks like one is refused. */
   readonly credential: 'required' | 'none'
+  /** 'optional': inside a run a call without the placeholder goes on without a credential, never with one. */
   readonly placeholder: 'required' | 'optional'
   /** Empty means any method the reader knows. */
   readonly methods: readonly string[]
   readonly actions: readonly ActionRule[]
+  /** Where a path names a repository, by host: `owner/name` in the first group. */
+  readonly repositoryPaths?: Readonly<Record<string, RegExp>>
   /** Prefixes that the base-URL listener puts before a path that lacks them, e.g. Anthropic's `/v1`. */
   readonly basePrefix: string
   readonly allowPrivateAddresses: boolean

@@ -14,6 +14,8 @@ export interface Target {
   readonly service: string | null
   /** In the catalog's words: inference, state, deferred, mint, admin, ...; `call` where nothing narrower fits; `tunnel`. */
   readonly action: string
+  /** `owner/name` in lower case and without `.git`, where the path names a repository. */
+  readonly repository?: string
   readonly way: Way
 }
 

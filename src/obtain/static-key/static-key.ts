@@ -70,7 +70,8 @@ function chosen(config: Config, service: Service): Slot {
 
 function slotText(config: Config, service: Service): string {
   const slot = chosen(config, service)
-  return 'name' in slot ? `${slot.kind} ${slot.name}` : slot.kind
+  if (slot.kind !== 'bearer' || service.basicAt === undefined) return 'name' in slot ? `${slot.kind} ${slot.name}` : slot.kind
+  return `bearer, basic ${service.basicAt.user} at ${service.basicAt.hosts.join(' ')}`
 }
 
 /** null: the value does not fit the slot. */
