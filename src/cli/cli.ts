@@ -1,6 +1,7 @@
 // The command line: words to commands. Each command is a file; here stand only names, options and examples.
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { doors } from '../launch/doors.ts'
 import { ConfigMistakes, Refusal, refusals } from '../model/refusal.ts'
 import { Declined, NotRunning } from './admin-client.ts'
 import { printMistakes } from './check.ts'
@@ -204,8 +205,15 @@ function agents(program: Command, context: MakeContext, ends: Ends): void {
     .option('--as <workload>', 'the workload to run it as, where you may start several')
     .option('--evidence <file>', 'a signed token to present, read anew for each connection and hidden from the command')
     .option('--no-namespace', 'do not make a namespace (every record then says shared-user)')
+    .option('--expose <name>', 'let it see one thing that is otherwise hidden; once for each', (name, before: string[] = []) => [
+      ...before,
+      name,
+    ])
     .description('start an agent in its own namespace, with placeholders instead of keys')
-    .addHelpText('after', '\nExamples:\n  ostiary run -- python agent.py\n  ostiary run --as coder -- claude')
+    .addHelpText(
+      'after',
+      `\nNames to expose, or the absolute path of a socket:\n${doors.map(({ name, says }) => `  ${name.padEnd(16)} ${says}`).join('\n')}\n\nExamples:\n  ostiary run -- python agent.py\n  ostiary run --as coder -- claude\n  ostiary run --expose ssh-agent -- git fetch`,
+    )
     .passThroughOptions()
     .action(async (words, options) => ends((await import('./run.ts')).runCommand(words, { dataDir: context().dataDir, ...options })))
   program

@@ -3,6 +3,8 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { styleText } from 'node:util'
 import { looksLikeKey } from '../catalog/leaks.ts'
+import { unknownExposed } from '../launch/covers.ts'
+import { doors } from '../launch/doors.ts'
 import { DoorClosed, launch } from '../launch/launch.ts'
 
 export interface RunOptions {
@@ -10,6 +12,7 @@ export interface RunOptions {
   readonly as?: string | undefined
   readonly evidence?: string | undefined
   readonly namespace?: boolean | undefined
+  readonly expose?: readonly string[] | undefined
 }
 
 /** Exit code of the command; 2 for wrong use, 3 when Ostiary is not running, 4 when it refuses. */
@@ -23,6 +26,16 @@ export async function runCommand(args: readonly string[], options: RunOptions): 
     say('nothing to run. Write the command behind two dashes: ostiary run -- python agent.py')
     return 2
   }
+  const exposed = [...new Set(options.expose ?? [])].sort()
+  const [unknown] = unknownExposed(exposed)
+  if (unknown !== undefined) {
+    say(`--expose ${unknown}: there is no such name. One of ${doors.map((door) => door.name).join(', ')}, or the absolute path of a socket`)
+    return 2
+  }
+  if (exposed.join(',').length > 180) {
+    say('--expose: that is too much to write into each record; expose fewer')
+    return 2
+  }
   try {
     return await launch({
       door: join(`${options.dataDir}.run`, 'door', 'run.sock'),
@@ -33,6 +46,7 @@ export async function runCommand(args: readonly string[], options: RunOptions): 
       looksLikeKey,
       say,
       plain: options.namespace === false,
+      exposed,
     })
   } catch (error) {
     if (!(error instanceof DoorClosed)) throw error

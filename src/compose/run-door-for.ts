@@ -89,7 +89,6 @@ function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknow
       ? []
       : [{ name, keyVariables, baseUrlVariables, placeholder, ...(basicAt === undefined ? {} : { basicAt }) }]
   })
-  // At most seven folders can be kept, and of these only what lies below /tmp must be.
   const believed = [...config.files, ...config.believed]
   const readOnly = [...new Set([...believed.map((file) => dirname(file)), programRoot, cacheDirOf(process.env)])]
   return {
@@ -103,7 +102,7 @@ function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknow
     hidden: [paths.dataDir, paths.doorDir],
     readOnly,
     blank: believed,
-    kept: [...new Set([paths.publicDir, ...readOnly])].filter((path) => path.startsWith('/tmp/')).slice(0, 5),
+    kept: [...new Set([paths.publicDir, ...readOnly])],
   }
 }
 

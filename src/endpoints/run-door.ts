@@ -14,7 +14,11 @@ const request = z.strictObject({
   open: z.strictObject({
     workload: z.string().max(200).nullable(),
     command: z.string().max(4_000),
-    custody: z.string().max(200),
+    // A launcher is the user's own program: it may claim one of these, and whether there is a namespace the kernel says.
+    custody: z
+      .string()
+      .max(200)
+      .regex(/^(?:namespace|shared-user|exposed\([\w.,/-]+\))$/),
     evidence: z.boolean(),
   }),
 })

@@ -2,10 +2,13 @@
 // and exit code. A launcher and relay, never a proxy; it holds no secret.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync, realpathSync } from 'node:fs'
-import { constants } from 'node:os'
+import { constants, homedir } from 'node:os'
 import { setSubreaper } from '../net/kernel.ts'
-import { DoorClosed, openRun } from './run-door-client.ts'
-import { probeSandbox, sandboxWords } from './sandbox.ts'
+import { type Plan, planCovers, shutVariables } from './covers.ts'
+import { doors } from './doors.ts'
+import { keepFree } from './later.ts'
+import { DoorClosed, type OpenRun, openRun } from './run-door-client.ts'
+import { probeSandbox, type Sandbox, sandboxWords } from './sandbox.ts'
 import { runEnvironment } from './variables.ts'
 
 export interface LaunchOptions {
@@ -19,6 +22,8 @@ export interface LaunchOptions {
   readonly say: (line: string) => void
   /** Do not even try a namespace (for tests and for `--no-namespace`). */
   readonly plain: boolean
+  /** Doors to leave open, by name, or sockets by their absolute path. */
+  readonly exposed: readonly string[]
 }
 
 const passed = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const
@@ -26,28 +31,21 @@ const passed = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 
 /** Resolves with the exit code of the command (128 + signal when it was killed, 127 when it could not be started). */
 export async function launch(options: LaunchOptions): Promise<number> {
   const uid = process.getuid?.() ?? -1
-  const sandbox = options.plain ? ({ custody: 'shared-user', why: 'it was asked for' } as const) : probeSandbox(uid)
+  const sandbox: Sandbox = options.plain ? { custody: 'shared-user', why: 'it was asked for' } : probeSandbox(uid)
   // Daemons of the command become our children, so that descent, which is membership, survives a double fork.
   setSubreaper()
   const run = await openRun(options.door, {
     workload: options.workload,
     command: options.command.join(' ').slice(0, 4_000),
-    custody: sandbox.custody,
+    custody: custodyWord(sandbox, options.exposed),
     evidenceFile: options.evidenceFile,
   })
-  const { variables, removed } = runEnvironment(options.environment, run.description, options.looksLikeKey)
-  if (sandbox.custody === 'shared-user')
-    options.say(`custody: shared-user, the command could reach what its user can (no namespace: ${sandbox.why})`)
-  if (removed.length > 0) options.say(`removed from the environment: ${removed.join(', ')}`)
-  // The token is the launcher's to present; a symbolic link may lead to where it really lies.
-  const evidence = options.evidenceFile === null ? [] : [realpathSync(options.evidenceFile)]
-  const covers = {
-    hidden: run.description.hidden,
-    readOnly: run.description.readOnly,
-    blank: [...run.description.blank, ...evidence],
-    kept: [process.cwd(), ...run.description.kept],
-  }
-  const words = sandbox.custody === 'namespace' ? sandboxWords(covers, uid, process.getgid?.() ?? -1, options.command) : options.command
+  const { variables, removed } = runEnvironment(options.environment, run.description, options.looksLikeKey, shutVariables(options.exposed))
+  const plan = sandbox.custody === 'namespace' ? planFor(options, run, uid) : null
+  for (const line of opening(options, sandbox, plan, removed)) options.say(line)
+  const gid = process.getgid?.() ?? -1
+  const words = plan === null ? options.command : sandboxWords(plan.steps, uid, gid, options.command)
+  const later = keepFree(plan?.watched ?? [], run.description.id, options.say)
   const child = spawn(words[0] as string, words.slice(1), { stdio: 'inherit', env: variables })
   let over = false
   run.whenEnded(() => {
@@ -55,8 +53,39 @@ export async function launch(options: LaunchOptions): Promise<number> {
   })
   const code = await ended(child, sandbox.custody === 'namespace', options)
   over = true
+  later.stop()
   run.close()
   return code
+}
+
+function custodyWord(sandbox: Sandbox, exposed: readonly string[]): string {
+  return sandbox.custody === 'namespace' && exposed.length > 0 ? `exposed(${exposed.join(',')})` : sandbox.custody
+}
+
+function planFor(options: LaunchOptions, run: OpenRun, uid: number): Plan {
+  // The token is the launcher's to present; a symbolic link may lead to where it really lies.
+  const evidence = options.evidenceFile === null ? [] : [realpathSync(options.evidenceFile)]
+  const { hidden, readOnly, blank, kept } = run.description
+  return planCovers({
+    uid,
+    home: realpathSync(homedir()),
+    workingDir: process.cwd(),
+    environment: options.environment,
+    exposed: options.exposed,
+    own: { hidden, readOnly, blank: [...blank, ...evidence], kept },
+  })
+}
+
+/** What the person who starts it has to know. */
+function opening(options: LaunchOptions, sandbox: Sandbox, plan: Plan | null, removed: readonly string[]): readonly string[] {
+  const open = options.exposed.map((name) => `${name} (${doors.find((door) => door.name === name)?.says ?? 'a socket'})`)
+  return [
+    ...(plan === null ? [`custody: shared-user, the command could reach what its user can (no namespace: ${sandbox.why})`] : []),
+    ...(plan !== null && open.length > 0 ? [`EXPOSED to the command: ${open.join(', ')}; each record says so`] : []),
+    ...(plan !== null && plan.shut.length > 0 ? [`hidden from the command: ${plan.shut.join(', ')} (--expose NAME opens one)`] : []),
+    ...(removed.length > 0 ? [`removed from the environment: ${removed.join(', ')}`] : []),
+    ...(plan?.notes ?? []),
+  ]
 }
 
 function ended(child: ChildProcess, namespaced: boolean, options: LaunchOptions): Promise<number> {

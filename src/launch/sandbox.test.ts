@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { planCovers } from './covers.ts'
 import { probeSandbox, sandboxWords } from './sandbox.ts'
 
 const uid = process.getuid?.() ?? 0
@@ -16,13 +17,20 @@ function inside(shell: string): { out: string; code: number | null } {
   writeFileSync(join(base, 'data', 'key'), 'the-key')
   writeFileSync(join(base, 'config', 'ostiary.yaml'), 'trustDomain: a.example')
   writeFileSync(join(base, 'config', 'policy.cedar'), 'the-policy')
-  const covers = {
-    hidden: [join(base, 'data')],
-    readOnly: [join(base, 'config')],
-    blank: [join(base, 'config', 'policy.cedar')],
-    kept: [join(base, 'work'), join(base, 'config')],
-  }
-  const words = sandboxWords(covers, uid, process.getgid?.() ?? 0, ['sh', '-c', shell, 'sh', base])
+  const { steps } = planCovers({
+    uid,
+    home: homedir(),
+    workingDir: join(base, 'work'),
+    environment: process.env,
+    exposed: [],
+    own: {
+      hidden: [join(base, 'data')],
+      readOnly: [join(base, 'config')],
+      blank: [join(base, 'config', 'policy.cedar')],
+      kept: [join(base, 'config')],
+    },
+  })
+  const words = sandboxWords(steps, uid, process.getgid?.() ?? 0, ['sh', '-c', shell, 'sh', base])
   const done = spawnSync(words[0] as string, words.slice(1), {
     encoding: 'utf8',
     cwd: join(base, 'work'),

@@ -1,19 +1,8 @@
-// Puts a command into its own mount and PID namespace in which Ostiary's things do not exist or cannot be written.
-// Two layers of util-linux' unshare: the outer one makes the covers, the inner one is a user namespace in which they are
-// locked, so that umount gives nothing back (in a single one it would).
-// The shell keeps them open by single digits (all that a POSIX shell promises), so at most seven folders are kept.
+// Puts a command into its own mount and PID namespace in which Ostiary's things and the user's own do not exist or cannot be
+// written. Two layers of util-linux' unshare: the outer one makes the covers, the inner one is a user namespace in which they
+// are locked, so that umount gives nothing back (in a single one it would). What is covered is said by covers.ts.
 import { spawnSync } from 'node:child_process'
-
-export interface Covers {
-  /** Folders that do not exist for the command: the data directory, the door of the run socket. */
-  readonly hidden: readonly string[]
-  /** Folders it sees but cannot write: those of the configuration, Ostiary's code and Node. */
-  readonly readOnly: readonly string[]
-  /** Files that it finds empty: the configuration and what it names. */
-  readonly blank: readonly string[]
-  /** Folders that stay as they are although they lie below /tmp: the working directory, the public CA bundle. */
-  readonly kept: readonly string[]
-}
+import type { Step } from './covers.ts'
 
 export interface Sandbox {
   readonly custody: 'namespace' | 'shared-user'
@@ -21,16 +10,18 @@ export interface Sandbox {
   readonly why: string
 }
 
-/** Can this machine make the namespaces for this user? */
-export function probeSandbox(uid: number): Sandbox {
-  const probe = spawnSync(
-    'unshare',
-    [...outerFlags(uid), '--', 'sh', '-c', 'mount -t tmpfs tmpfs /tmp && unshare -U -m --map-user=0 true'],
-    {
-      encoding: 'utf8',
-      timeout: 10_000,
-    },
+/** Can this machine make the namespaces for this user? Tried with the script itself. */
+export function probeSandbox(uid: number, gid: number = process.getgid?.() ?? -1): Sandbox {
+  const words = sandboxWords(
+    [
+      ['replace', '/tmp'],
+      ['dev', '/dev'],
+    ],
+    uid,
+    gid,
+    ['true'],
   )
+  const probe = spawnSync(words[0] as string, words.slice(1), { encoding: 'utf8', timeout: 10_000, cwd: '/' })
   if (probe.status === 0) return { custody: 'namespace', why: '' }
   const why = probe.error === undefined ? probe.stderr.trim().split('\n')[0] || `unshare ended with ${probe.status}` : probe.error.message
   return { custody: 'shared-user', why }
@@ -41,32 +32,49 @@ function outerFlags(uid: number): readonly string[] {
   return uid === 0 ? flags : ['--user', '--map-root-user', ...flags]
 }
 
-// Runs as root of the outer namespace, as its PID 1; words come as arguments, never as text of the script.
+// Runs as root of the outer namespace, as its PID 1; words come as arguments, never as text of the script. New folders are built
+// below /dev/shm, which the new /dev then covers (or which is unmounted, where /dev stays).
 const script = `
 set -eu
 uid=$1 gid=$2 count=$3; shift 3
-keep=; n=3
+new=/dev/shm plain=yes
+mount -t tmpfs -o mode=0755,nosuid,nodev tmpfs $new
+printf '{}' > $new/json
+over() { if [ -d "$1" ]; then mount --rbind "$1" "$1"; else mount --bind "$1" "$1"; fi; }
+lock() {
+  mount -o remount,bind,ro "$1" 2>/dev/null || mount -o remount,bind,ro,nosuid,nodev "$1" 2>/dev/null ||
+    mount -o remount,bind,ro,nosuid,nodev,noexec "$1"
+}
 while [ "$count" -gt 0 ]; do
   what=$1 path=$2; shift 2; count=$((count - 1))
+  [ -e "$path" ] || continue
   case $what in
-    kept) eval "exec $n<\\"\\$path\\""; keep="$keep $n"; eval "kept_$n=\\$path"; n=$((n + 1)) ;;
-    tmp)
-      mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /tmp
-      for k in $keep; do
-        eval "path=\\$kept_$k"
-        case $path in /tmp/*) mkdir -p "$path"; mount --no-canonicalize --bind "/proc/self/fd/$k" "$path" ;; esac
-        eval "exec $k<&-"
-      done ;;
-    hidden) if [ -d "$path" ]; then mount -t tmpfs -o size=4k,mode=0555,ro,nosuid,nodev,noexec tmpfs "$path"; fi ;;
-    blank) if [ -f "$path" ]; then mount --bind /dev/null "$path"; fi ;;
-    ro)
-      if [ -e "$path" ]; then
-        mount --bind "$path" "$path"
-        mount -o remount,bind,ro "$path" 2>/dev/null || mount -o remount,bind,ro,nosuid,nodev "$path" 2>/dev/null ||
-          mount -o remount,bind,ro,nosuid,nodev,noexec "$path"
-      fi ;;
+    keep)
+      if [ -d "$path" ]; then mkdir -p "$new$path"; else mkdir -p "$new\${path%/*}"; : > "$new$path"; fi
+      mount --rbind "$path" "$new$path" ;;
+    replace)
+      mkdir -p "$new$path"
+      case $path in /tmp) chmod 1777 "$new$path" ;; *) chmod 0700 "$new$path" ;; esac
+      mount --rbind "$new$path" "$path" ;;
+    pin) over "$path" ;;
+    lock) lock "$path" ;;
+    ro) over "$path"; lock "$path" ;;
+    hidden) mount -t tmpfs -o size=4k,mode=0555,ro,nosuid,nodev,noexec tmpfs "$path" ;;
+    blank) mount --bind /dev/null "$path" ;;
+    json) mount --bind $new/json "$path"; lock "$path" ;;
+    dev)
+      plain=no
+      mkdir $new/dev $new/dev/pts $new/dev/shm
+      for node in null zero full random urandom tty; do : > $new/dev/$node; mount --bind /dev/$node $new/dev/$node; done
+      mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts $new/dev/pts
+      mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs $new/dev/shm
+      ln -s pts/ptmx $new/dev/ptmx
+      ln -s /proc/self/fd $new/dev/fd
+      for n in 0:stdin 1:stdout 2:stderr; do ln -s /proc/self/fd/\${n%%:*} $new/dev/\${n#*:}; done
+      mount --rbind $new/dev /dev ;;
   esac
 done
+if [ $plain = yes ]; then umount -l $new; fi
 cd "$PWD"
 trap : INT TERM HUP
 unshare --user --mount --map-user="$uid" --map-group="$gid" --propagation unchanged -- \\
@@ -74,26 +82,7 @@ unshare --user --mount --map-user="$uid" --map-group="$gid" --propagation unchan
 `
 
 /** The words that start `command` inside; the working directory is the caller's. */
-export function sandboxWords(covers: Covers, uid: number, gid: number, command: readonly string[]): readonly string[] {
-  const steps = [
-    ...covers.kept.map((path) => ['kept', path]),
-    ['tmp', '/tmp'],
-    ...covers.hidden.map((path) => ['hidden', path]),
-    ...covers.readOnly.map((path) => ['ro', path]),
-    ...covers.blank.map((path) => ['blank', path]),
-  ]
-  return [
-    'unshare',
-    ...outerFlags(uid),
-    '--',
-    'sh',
-    '-c',
-    script,
-    'ostiary-run',
-    String(uid),
-    String(gid),
-    String(steps.length),
-    ...steps.flat(),
-    ...command,
-  ]
+export function sandboxWords(steps: readonly Step[], uid: number, gid: number, command: readonly string[]): readonly string[] {
+  const words = ['ostiary-run', String(uid), String(gid), String(steps.length), ...steps.flat()]
+  return ['unshare', ...outerFlags(uid), '--', 'sh', '-c', script, ...words, ...command]
 }

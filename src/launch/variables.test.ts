@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { shutVariables } from './covers.ts'
 import { runEnvironment } from './variables.ts'
 
 const run = {
@@ -33,6 +34,14 @@ test('inherited secrets go, by name and by value, and are named; the rest stays'
   assert.equal(variables['OPENAI_API_KEY'], 'sk-proj-Ost1ary')
   assert.equal(variables['PATH'], '/bin')
   assert.equal(variables['SSH_AUTH_SOCK'], '/s')
+})
+
+test('variables that lead to a shut door go; an open one keeps its own', () => {
+  const inherited = { SSH_AUTH_SOCK: '/s', DOCKER_HOST: 'unix:///d', DISPLAY: ':0', TMUX: '/t', HOME: '/h' }
+  const { variables, removed } = runEnvironment(inherited, run, looksLikeKey, shutVariables(['ssh-agent']))
+  assert.deepEqual(removed, [])
+  assert.equal(variables['SSH_AUTH_SOCK'], '/s')
+  for (const name of ['DOCKER_HOST', 'DISPLAY', 'TMUX']) assert.equal(variables[name], undefined, name)
 })
 
 test('proxy and CA variables are set in both cases; SSL_CERT_DIR goes', () => {

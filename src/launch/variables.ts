@@ -45,11 +45,13 @@ export function runEnvironment(
   inherited: Readonly<Record<string, string | undefined>>,
   run: RunDescription,
   looksLikeKey: (value: string) => string | null,
+  /** Names that lead to doors which are shut. */
+  shut: ReadonlySet<string> = new Set(),
 ): RunEnvironment {
   const variables: Record<string, string> = {}
   const removed: string[] = []
   for (const [name, value] of Object.entries(inherited)) {
-    if (value === undefined || leadsGitToCredentials(name)) continue
+    if (value === undefined || shut.has(name) || leadsGitToCredentials(name)) continue
     const secret = (secretNames.test(name) && !harmless.test(name)) || looksLikeKey(value) !== null || carriesPassword(value)
     if (secret && value !== '') removed.push(name)
     else variables[name] = value

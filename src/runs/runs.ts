@@ -115,7 +115,7 @@ export function createRuns(options: RunsOptions) {
       if (kept === undefined) continue
       // A launcher says which custody it made; that the process really is in another PID namespace is the kernel's word.
       const namespaced = process.pidNamespace !== '' && process.pidNamespace !== options.ownPidNamespace
-      return namespaced || !kept.run.custody.startsWith('namespace') ? kept.run : { ...kept.run, custody: 'shared-user' }
+      return namespaced ? kept.run : { ...kept.run, custody: 'shared-user' }
     }
     return null
   }
