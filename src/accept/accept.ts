@@ -9,6 +9,7 @@ import type { Log } from '../model/kind.ts'
 import { type Limits, limits as limitsInForce } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Way } from '../model/target.ts'
+import type { Passed } from '../net/activation.ts'
 import { aimAbsolute, aimBaseUrl, type Lookup } from './aim.ts'
 import type { Leaves } from './authority.ts'
 import type { Authority } from './canonical.ts'
@@ -37,7 +38,9 @@ export interface AcceptOptions {
   readonly clock: Clock
   readonly log: Log
   readonly lookup: Lookup
-  readonly gather: (socket: Socket) => Promise<{ readonly peer: PeerFacts; readonly unchanged: () => boolean }>
+  readonly gather: (socket: Socket) => Promise<{ readonly peer: PeerFacts; readonly unchanged: Evidence['unchanged'] }>
+  /** Listening sockets that a parent has opened already, by the name of the door. */
+  readonly passed?: Passed
   /** Can only a token identify this peer? Then a request without one gets 407. */
   readonly tokenRequired: (peer: PeerFacts) => boolean
   readonly onCall: (call: Call) => void | Promise<void>
@@ -96,8 +99,8 @@ export function createAccept(options: AcceptOptions): Accept {
 
   return {
     async start() {
-      const proxy = await listeners.listen(options.proxy, toProxy)
-      const baseUrl = await listeners.listen(options.baseUrl, toBaseUrl)
+      const proxy = await listeners.listen(options.proxy, toProxy, options.passed?.get('proxy'))
+      const baseUrl = await listeners.listen(options.baseUrl, toBaseUrl, options.passed?.get('base-url'))
       house.baseUrlNames = namesOfListener(baseUrl)
       return { proxy, baseUrl }
     },

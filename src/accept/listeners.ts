@@ -1,5 +1,5 @@
 // Listening sockets, and the count of what they let in. It knows neither HTTP nor TLS.
-import { createServer, type Server, type Socket } from 'node:net'
+import { type AddressInfo, createServer, isIP, type Server, type Socket } from 'node:net'
 import type { Log } from '../model/kind.ts'
 import type { Limits } from '../model/limits.ts'
 import type { Authority } from './canonical.ts'
@@ -7,7 +7,8 @@ import type { Authority } from './canonical.ts'
 export interface Listeners {
   readonly sockets: ReadonlySet<Socket>
   readonly ports: readonly number[]
-  listen(address: Authority, take: (socket: Socket) => void): Promise<Authority>
+  /** `passed`: a descriptor that listens there already. */
+  listen(address: Authority, take: (socket: Socket) => void, passed?: number): Promise<Authority>
   listenUnix(path: string, take: (socket: Socket) => void): Promise<() => void>
   /** Counts the socket until it closes; false where there are too many already. */
   admit(socket: Socket): boolean
@@ -54,8 +55,9 @@ export function createListeners(limits: Limits, log: Log): Listeners {
   return {
     sockets,
     ports,
-    async listen({ host, port }, take) {
-      const server = await serve(take, (one) => one.listen(port, host))
+    async listen({ host, port }, take, passed) {
+      const server = await serve(take, (one) => (passed === undefined ? one.listen(port, host) : one.listen({ fd: passed })))
+      if (passed !== undefined) checkPassed(server.address(), { host, port })
       const bound = (server.address() as { port: number }).port
       ports.push(bound)
       return { host, port: bound }
@@ -90,4 +92,14 @@ export function createListeners(limits: Limits, log: Log): Listeners {
       })
     },
   }
+}
+
+/** Agents are told the configured address: another one that somebody opened for us is a mistake, said at once. */
+function checkPassed(found: AddressInfo | string | null, { host, port }: Authority): void {
+  const there = found === null || typeof found === 'string' ? null : found
+  if (there !== null && there.port === port && (isIP(host) === 0 || there.address === host)) return
+  const says = there === null ? 'no TCP socket' : `${there.address}:${there.port}`
+  throw new Error(
+    `the socket that was passed is ${says}, and listen says ${host}:${port}: \`ostiary install\` writes the socket units anew`,
+  )
 }

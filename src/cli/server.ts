@@ -2,6 +2,7 @@
 import type { Broker } from '../compose/broker.ts'
 import { systemClock } from '../model/clock.ts'
 import { ConfigMistakes } from '../model/refusal.ts'
+import { passedSockets } from '../net/activation.ts'
 import { ask, must, NotRunning } from './admin-client.ts'
 import { printMistakes } from './check.ts'
 import { type Context, refusedInsideRun } from './context.ts'
@@ -16,6 +17,7 @@ export async function start(context: Context): Promise<number> {
   const { out, configFile, dataDir } = context
   const refused = refusedInsideRun()
   if (refused !== null) throw new WrongUse(refused)
+  const passed = passedSockets(process.env, ['proxy', 'base-url'])
   const { startBroker } = await import('../compose/broker.ts')
   const force = Promise.withResolvers<number>()
   let broker: Broker | null = null
@@ -43,7 +45,7 @@ export async function start(context: Context): Promise<number> {
   process.on('SIGINT', end)
   process.on('SIGTERM', end)
   process.on('SIGHUP', again)
-  const started = await Promise.race([startBroker({ configFile, dataDir, env: process.env }), force.promise])
+  const started = await Promise.race([startBroker({ configFile, dataDir, env: process.env, passed }), force.promise])
   if (typeof started === 'number') return started
   broker = started
   if (asked === null) sayReady(context, started)
@@ -131,6 +133,7 @@ function printStatus(line: (text?: string) => void, body: any): void {
     line(`  ${text}`)
   for (const [name, path] of Object.entries(body.paths as Record<string, string>)) named(name, printable(path))
   named('audit', `${body.audit.entries} entries${body.audit.failed ? paint('red', ', FAILED: everything is refused') : ''}`)
+  named('process facts', printable(body.processFacts?.says))
   named('calls', `${body.calls.live} under way, ${body.connections} connections, ${body.leases} leases`)
   for (const warning of body.warnings) line(`  ${paint('yellow', '!')} ${printable(warning)}`)
   if (body.runs.length > 0)

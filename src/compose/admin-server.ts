@@ -4,6 +4,7 @@ import type { createServer, Socket } from 'node:net'
 import { createAdaptorServer } from '@hono/node-server'
 import type { Accept } from '../accept/accept.ts'
 import { readFacts } from '../accept/evidence/proc.ts'
+import type { Reader } from '../accept/evidence/reader-client.ts'
 import { custodyWarnings } from '../config/custody.ts'
 import { type AdminPorts, adminRoutes } from '../endpoints/admin/admin.ts'
 import { Refusal } from '../model/refusal.ts'
@@ -19,6 +20,7 @@ export interface AdminParts {
   readonly inForce: InForce
   readonly accept: Accept
   readonly addresses: { readonly proxy: string; readonly baseUrl: string }
+  readonly reader: Reader | null
   readonly stop: () => Promise<void>
 }
 
@@ -147,6 +149,7 @@ function status(parts: AdminParts): Readonly<Record<string, unknown>> {
     calls: { live: live.count },
     connections: parts.accept.connections,
     leases: inForce.obtain.size,
+    processFacts: processFacts(parts.reader),
     runs: runs
       .list()
       .filter((run) => run.state !== 'ended')
@@ -159,6 +162,19 @@ function status(parts: AdminParts): Readonly<Record<string, unknown>> {
       ...(kernelIsAsked() ? [] : ['node:ffi is absent: connections are looked up in /proc/net/tcp']),
     ],
   }
+}
+
+/** Whose processes can be told apart: by ourselves, or by the reader (DESIGN part 5). */
+function processFacts(reader: Reader | null): Readonly<Record<string, string>> {
+  if (process.geteuid?.() === 0) return { of: 'every user', reader: 'not needed', says: 'of every user: Ostiary runs as root' }
+  if (reader?.state === 'there') return { of: 'every user', reader: 'there', says: 'of every user, by the reader' }
+  const why = {
+    none: 'no reader is set up: see `ostiary install`',
+    away: 'the reader is away: systemctl status ostiary-facts.service',
+    blind: 'the reader lacks CAP_SYS_PTRACE or CAP_DAC_READ_SEARCH',
+  }
+  const state = reader?.state ?? 'none'
+  return { of: 'own user', reader: state, says: `of its own user; of other users only uid rules work (${why[state]})` }
 }
 
 /** A real exchange, or the unsealing of a real secret, for the first workload that the credential is for. */

@@ -1,9 +1,11 @@
 // Builds everything by hand, starts it, stops it in reverse: accept, identify, decide, obtain, inject, audit, forward, scrub,
 // in one process. The only room that knows everybody; ground.ts, in-force.ts and proxy.ts build its three parts.
 import { userInfo } from 'node:os'
+import { createReader } from '../accept/evidence/reader-client.ts'
 import type { Config } from '../config/config.ts'
 import { createOnce } from '../identify/once.ts'
 import { limits } from '../model/limits.ts'
+import type { Passed } from '../net/activation.ts'
 import { createDial, type Dial } from '../net/dial.ts'
 import { createFetch } from '../net/fetch.ts'
 import { setUndumpable } from '../net/kernel.ts'
@@ -22,6 +24,8 @@ export interface BrokerOptions {
   readonly configFile: string | null
   readonly dataDir: string | null
   readonly env: Readonly<Record<string, string | undefined>>
+  /** Listening sockets that systemd opened, by the name of the door. */
+  readonly passed?: Passed
 }
 
 export interface Addresses {
@@ -71,7 +75,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     ended: (run) => void runs.end(run.id),
     record: (what) => records.administration('run door', what),
   })
-  plane = createProxyPlane({ listen: config.listen, ground, inForce, upstream, runEvidence: door.evidence })
+  const readerSocket = options.env['OSTIARY_FACTS_SOCKET'] ?? ''
+  const reader = readerSocket === '' ? null : createReader(readerSocket, log)
+  const passed = options.passed ?? new Map()
+  plane = createProxyPlane({ listen: config.listen, ground, inForce, upstream, runEvidence: door.evidence, reader, passed })
   const addresses = await listen(plane, config, ground)
   await door.start()
   const ending = once(async () => {
@@ -83,7 +90,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     metrics?.close()
     await closeGround(ground)
   })
-  const admin = await startAdmin({ ground, inForce, accept: plane.accept, addresses, stop: ending.run })
+  const admin = await startAdmin({ ground, inForce, accept: plane.accept, addresses, reader, stop: ending.run })
   const metrics = config.listen.metrics === null ? null : await serveMetrics(config.listen.metrics, () => ground.metrics.text())
   await records.administration(userInfo().username, 'start', { policyVersion: inForce.world.decider.version })
   log.info('ready', { ...addresses })

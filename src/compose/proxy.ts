@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { type Accept, createAccept } from '../accept/accept.ts'
 import { createLeaves } from '../accept/authority.ts'
 import { createGather } from '../accept/evidence/peer.ts'
+import type { Reader } from '../accept/evidence/reader-client.ts'
 import type { Config } from '../config/config.ts'
 import { call } from '../flow/call.ts'
 import { lease } from '../flow/lease.ts'
@@ -10,6 +11,7 @@ import { tunnel } from '../flow/tunnel.ts'
 import { createForward, type ForwardOptions } from '../forward/forward.ts'
 import { createInject } from '../inject/inject.ts'
 import { limits } from '../model/limits.ts'
+import type { Passed } from '../net/activation.ts'
 import { createScrub } from '../scrub/scrub.ts'
 import { earlyRefusal } from './early-refusal.ts'
 import type { Ground } from './ground.ts'
@@ -28,12 +30,14 @@ export interface ProxyPlaneParts {
   readonly inForce: InForce
   readonly upstream: Pick<ForwardOptions, 'dial' | 'roots'>
   readonly runEvidence: StepParts['runEvidence']
+  readonly reader: Reader | null
+  readonly passed: Passed
 }
 
-export function createProxyPlane({ listen, ground, inForce, upstream, runEvidence }: ProxyPlaneParts): ProxyPlane {
+export function createProxyPlane({ listen, ground, inForce, upstream, runEvidence, reader, passed }: ProxyPlaneParts): ProxyPlane {
   const { clock, log, records, runs, live, revocations, metrics } = ground
   const forward = createForward({ ...upstream, clock })
-  const gather = createGather({ candidates: runs.rootPids, clock, limits, log })
+  const gather = createGather({ candidates: runs.rootPids, clock, limits, log, reader })
   const among = { world: () => inForce.world, clock, log, records, runs, forward, live, revocations, runEvidence }
   const steps = createSteps({
     ...among,
@@ -62,6 +66,7 @@ export function createProxyPlane({ listen, ground, inForce, upstream, runEvidenc
   const accept = createAccept({
     proxy: listen.proxy,
     baseUrl: listen.baseUrl,
+    passed,
     leaves: createLeaves(ground.vault.ca, clock),
     clock,
     log,
@@ -88,6 +93,7 @@ export function createProxyPlane({ listen, ground, inForce, upstream, runEvidenc
       await accept.stop()
       forward.close()
       await gather.close()
+      reader?.close()
     },
   }
 }

@@ -85,6 +85,9 @@ function publish(paths: Paths, caPem: string): void {
   mkdirSync(paths.doorDir, { recursive: true, mode: 0o755 })
   writeFileSync(paths.caFile, caPem, { mode: 0o644 })
   writeFileSync(paths.bundleFile, bundleWith(caPem), { mode: 0o644 })
+  // Whatever the umask is: everybody may read these, and nobody but we may write them.
+  for (const folder of [paths.publicDir, paths.doorDir]) chmodSync(folder, 0o755)
+  for (const file of [paths.caFile, paths.bundleFile]) chmodSync(file, 0o644)
 }
 
 const caPurpose = 'interception'

@@ -68,7 +68,7 @@ export function createIdentify(options: IdentifyOptions): Identify {
     const held: Evidence = { ...evidence, pointer: run?.pointer ?? null }
     const proven = await prove(options.providers, held, signal)
     const match = run === null ? matchOutside(options, held, proven) : matchInRun(options, run, proven)
-    if (!evidence.unchanged()) throw new Refusal('identify.changed', 'the process changed, or another holds the connection')
+    if (!(await evidence.unchanged())) throw new Refusal('identify.changed', 'the process changed, or another holds the connection')
     // The run may have ended or been suspended while a key was fetched.
     if (run !== null) refuseClosed(options.runs.byPointer(run.pointer))
     return identityOf(options, evidence.peer, run, match)

@@ -7,6 +7,7 @@ import { setSubreaper } from '../net/kernel.ts'
 import { type Plan, planCovers, shutVariables } from './covers.ts'
 import { doors } from './doors.ts'
 import { keepFree } from './later.ts'
+import { strangerAtPort } from './port-owner.ts'
 import { DoorClosed, type OpenRun, openRun } from './run-door-client.ts'
 import { probeSandbox, type Sandbox, sandboxWords } from './sandbox.ts'
 import { runEnvironment } from './variables.ts'
@@ -40,6 +41,11 @@ export async function launch(options: LaunchOptions): Promise<number> {
     custody: custodyWord(sandbox, options.exposed),
     evidenceFile: options.evidenceFile,
   })
+  const stranger = await strangerAtPort(run.description.proxy, run.brokerUid)
+  if (stranger !== null) {
+    run.close()
+    throw new DoorClosed('launch.port', stranger)
+  }
   const { variables, removed } = runEnvironment(options.environment, run.description, options.looksLikeKey, shutVariables(options.exposed))
   const plan = sandbox.custody === 'namespace' ? planFor(options, run, uid) : null
   for (const line of opening(options, sandbox, plan, removed)) options.say(line)

@@ -1,6 +1,7 @@
 // The launcher's half of the run door: opens the run and answers when the broker wants evidence, read anew each time.
 import { readFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
+import { peerOfUnixSocket } from '../net/kernel.ts'
 import type { RunDescription } from './variables.ts'
 
 export interface Asked {
@@ -18,6 +19,8 @@ export interface OpenRun {
     readonly blank: readonly string[]
     readonly kept: readonly string[]
   }
+  /** uid of who listens at the door; null where the kernel does not say. */
+  readonly brokerUid: number | null
   /** Runs when the broker ended the run or went away. */
   whenEnded(run: () => void): void
   close(): void
@@ -70,6 +73,7 @@ export function openRun(path: string, asked: Asked): Promise<OpenRun> {
           opened = true
           resolve({
             description: message.run,
+            brokerUid: peerOfUnixSocket(socket)?.uid ?? null,
             whenEnded: (run) => {
               ended = run
             },

@@ -47,5 +47,5 @@ export interface Evidence {
   /** A signed token presented with the connection. */
   readonly token: Secret | null
   /** Looks again: true while the same process still owns the socket. */
-  readonly unchanged: () => boolean
+  readonly unchanged: () => boolean | Promise<boolean>
 }

@@ -100,6 +100,12 @@ export function socketOwner(tuple: FourTuple): SocketOwner | null {
   return null
 }
 
+/** uid of who opened the socket that a connection to this local address would reach; null when nobody listens there. */
+export function listenerUid(address: string, port: number): number | null {
+  const any = address.includes(':') ? '::' : '0.0.0.0'
+  return socketOwner({ localAddress: address, localPort: port, remoteAddress: any, remotePort: 0 })?.uid ?? null
+}
+
 /** struct inet_diag_req_v2 behind a netlink header (linux/inet_diag.h). */
 function askDiag({ ffi, libc }: Kernel, family: number, tuple: FourTuple): SocketOwner | null {
   const [local, remote] = [addressBytes(tuple.localAddress, family), addressBytes(tuple.remoteAddress, family)]

@@ -25,7 +25,7 @@ export interface Found {
   readonly root: number
 }
 
-const nobody = (why: string, unreadable = false): Found => ({ process: null, likeness: '', why, unreadable, root: 0 })
+export const nobody = (why: string, unreadable = false): Found => ({ process: null, likeness: '', why, unreadable, root: 0 })
 
 /** An agent with very many descriptors must not make everybody else wait. */
 const descriptorsMax = 200_000
@@ -86,6 +86,15 @@ function judge(asked: Asked, holders: readonly number[], root: number): Found {
   if (holds(pid, asked.inode, { processes: 1, descriptors: descriptorsMax }) !== 'yes') return nobody(`process ${pid} let go of the socket`)
   if (likeness(pid) !== before || !before.startsWith(`${facts.startTicks} `)) return nobody(`process ${pid} changed while it was looked at`)
   return { process: facts, likeness: before, why: '', unreadable: false, root }
+}
+
+/** The facts of one process that is known already; nobody when it is another by now. */
+export function lookAt(pid: number, startTicks: string): Found {
+  const before = likeness(pid)
+  const facts = readFacts(pid)
+  if (facts === null || facts.startTicks !== startTicks) return nobody(`process ${pid} is gone`)
+  if (likeness(pid) !== before || !before.startsWith(`${startTicks} `)) return nobody(`process ${pid} changed while it was looked at`)
+  return { process: facts, likeness: before, why: '', unreadable: false, root: 0 }
 }
 
 /** In its own descriptor table, or in that of a thread that has unshared it. */

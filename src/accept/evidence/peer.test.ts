@@ -19,7 +19,7 @@ const noOther = (process.getuid?.() !== 0 || noPython) && 'only root can be anot
 let roots: number[] = []
 const lines: string[] = []
 const log = { debug() {}, info() {}, warn() {}, error: (what: string) => void lines.push(what) }
-const gather = createGather({ candidates: () => roots, clock: systemClock, limits, log })
+const gather = createGather({ candidates: () => roots, clock: systemClock, limits, log, reader: null })
 const children: ChildProcess[] = []
 let server: Server
 let port = 0

@@ -2,11 +2,12 @@
 // says in `why`: no fact is guessed, none is taken from the peer's own words.
 import type { Socket } from 'node:net'
 import type { Clock } from '../../model/clock.ts'
-import type { PeerFacts } from '../../model/evidence.ts'
+import type { Evidence, PeerFacts } from '../../model/evidence.ts'
 import type { Log } from '../../model/kind.ts'
 import type { Limits } from '../../model/limits.ts'
 import { isLoopback, peerOfUnixSocket, pinPeer, socketOwner } from '../../net/kernel.ts'
-import { likeness, readFacts } from './proc.ts'
+import type { Found } from './owner.ts'
+import type { Reader } from './reader-client.ts'
 import { createSearch, type Search } from './search.ts'
 
 export interface GatherOptions {
@@ -15,12 +16,14 @@ export interface GatherOptions {
   readonly clock: Clock
   readonly limits: Limits
   readonly log: Log
+  /** Sees other users' processes; null where there is none. */
+  readonly reader: Reader | null
 }
 
 export interface Gathered {
   readonly peer: PeerFacts
   /** The cheap second look, once per new identity: is it still this process with this program? */
-  readonly unchanged: () => boolean
+  readonly unchanged: Evidence['unchanged']
 }
 
 export type Gather = ((socket: Socket) => Promise<Gathered>) & { close(): Promise<void> }
@@ -29,7 +32,7 @@ export function createGather(options: GatherOptions): Gather {
   const search = createSearch(options)
   const gather = async (socket: Socket): Promise<Gathered> => {
     const address = socket.remoteAddress
-    if (address === undefined) return socket.destroyed ? gone() : ofUnixSocket(socket)
+    if (address === undefined) return socket.destroyed ? gone() : ofUnixSocket(socket, search)
     const secure = (socket as Socket & { encrypted?: boolean }).encrypted === true
     const base = { transport: 'tcp', address: plain(address), port: socket.remotePort ?? 0, secure } as const
     if (isLoopback(address)) return ofLoopback(socket, base, search, options)
@@ -72,26 +75,30 @@ async function ofLoopback(socket: Socket, base: Base, search: Search, options: G
       unchanged: () => socketOwner(tuple)?.uid === owner.uid,
     }
   }
-  const { pid } = found.process
-  const unchanged = (): boolean => likeness(pid) === found.likeness
-  return { peer: { ...here, uid: owner.uid, process: found.process, why: '' }, unchanged }
+  return { peer: { ...here, uid: owner.uid, process: found.process, why: '' }, unchanged: sameAs(found, search) }
 }
 
-function ofUnixSocket(socket: Socket): Gathered {
+/** At once where it is ours to look at, by the reader where it is not. */
+function sameAs(found: Found, search: Search): Evidence['unchanged'] {
+  return () => {
+    const now = found.process === null ? '' : search.likenessOf(found.process)
+    return typeof now === 'string' ? now === found.likeness : now.then((likeness) => likeness === found.likeness)
+  }
+}
+
+async function ofUnixSocket(socket: Socket, search: Search): Promise<Gathered> {
   const base = { transport: 'unix', address: 'unix', port: 0, loopback: true, secure: true } as const
   const pinned = pinPeer(socket)
   try {
     const peer = peerOfUnixSocket(socket)
     if (peer === null) return { peer: { ...base, uid: null, process: null, why: 'the kernel was not asked' }, unchanged: () => false }
     const nobody = (why: string): Gathered => ({ peer: { ...base, uid: peer.uid, process: null, why }, unchanged: () => true })
-    const before = likeness(peer.pid)
-    const facts = peer.pid > 0 ? readFacts(peer.pid) : null
-    if (facts === null) return nobody('the process that connected is gone')
+    const found = peer.pid > 0 ? await search.look(peer) : null
     // The pin is of the process that connected: once it is gone, its pid may be another's (SO_PEERPIDFD).
-    if (pinned !== null && pinned.pid() !== peer.pid) return nobody('the process that connected is gone')
-    if (facts.uid !== peer.uid) return nobody(`process ${facts.pid} has another uid than when it connected`)
-    if (likeness(peer.pid) !== before) return nobody(`process ${facts.pid} changed while it was looked at`)
-    return { peer: { ...base, uid: peer.uid, process: facts, why: '' }, unchanged: () => likeness(facts.pid) === before }
+    if (found === null || (pinned !== null && pinned.pid() !== peer.pid)) return nobody('the process that connected is gone')
+    if (found.process === null) return nobody(found.why)
+    if (found.process.uid !== peer.uid) return nobody(`process ${peer.pid} has another uid than when it connected`)
+    return { peer: { ...base, uid: peer.uid, process: found.process, why: '' }, unchanged: sameAs(found, search) }
   } finally {
     pinned?.close()
   }

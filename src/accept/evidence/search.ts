@@ -1,11 +1,19 @@
-// The event loop's half of the search: asks the worker, bounded in number and time, and looks again where a second owner may
-// be the moment between fork and exec.
+// The event loop's half of the search: asks the worker, or the reader where another user's processes are closed to us, bounded
+// in number and time, and looks again where a second owner may be the moment between fork and exec.
 import { Worker } from 'node:worker_threads'
+import type { ProcessFacts } from '../../model/evidence.ts'
 import type { Log } from '../../model/kind.ts'
-import type { Asked, Found } from './owner.ts'
+import { limits } from '../../model/limits.ts'
+import { type Asked, type Found, lookAt, nobody } from './owner.ts'
+import { likeness, readStat } from './proc.ts'
+import type { Reader } from './reader-client.ts'
 
 export interface Search {
   find(asked: Asked): Promise<Found>
+  /** The process of that pid, as it is now. */
+  look(peer: { readonly pid: number; readonly uid: number }): Promise<Found>
+  /** What it is like now, to be compared with what was found. */
+  likenessOf(process: ProcessFacts): string | Promise<string>
   close(): Promise<void>
 }
 
@@ -13,13 +21,50 @@ const waitingMax = 4_096
 const answerMs = 10_000
 const againAfterMs = [5, 25, 100] as const
 
-const nobody = (why: string): Found => ({ process: null, likeness: '', why, unreadable: false, root: 0 })
+export function createSearch({ log, reader }: { readonly log: Log; readonly reader: Reader | null }): Search {
+  const own = createOwnSearch(log)
+  let lastRoot = 0
 
-export function createSearch({ log }: { readonly log: Log }): Search {
+  /** Only root may look at everybody's. */
+  const ours = (uid: number): boolean => reader === null || process.geteuid?.() === 0 || process.geteuid?.() === uid
+
+  async function askWhoCan(asked: Asked): Promise<Found> {
+    const roots = asked.roots.slice(0, limits.readerRootsMax)
+    return (ours(asked.uid) ? null : await reader?.ask({ ...asked, roots })) ?? own.ask(asked)
+  }
+
+  return {
+    async find(asked) {
+      // The run that was found last is likely the next.
+      const roots = asked.roots.includes(lastRoot) ? [lastRoot, ...asked.roots.filter((root) => root !== lastRoot)] : asked.roots
+      let found = await askWhoCan({ ...asked, roots })
+      for (const pauseMs of againAfterMs) {
+        if (found.process !== null || found.unreadable) break
+        await new Promise((resolve) => setTimeout(resolve, pauseMs))
+        found = await askWhoCan({ ...asked, roots })
+      }
+      if (found.root > 0) lastRoot = found.root
+      return found
+    },
+    async look({ pid, uid }) {
+      const startTicks = readStat(pid)?.startTicks ?? ''
+      return (ours(uid) || startTicks === '' ? null : await reader?.ask({ pid, startTicks })) ?? lookAt(pid, startTicks)
+    },
+    likenessOf({ pid, startTicks, uid }) {
+      if (ours(uid)) return likeness(pid)
+      return (reader as Reader).ask({ pid, startTicks }).then((found) => found?.likeness ?? likeness(pid))
+    },
+    async close() {
+      await own.close()
+    },
+  }
+}
+
+/** In a thread of this process: what our own user may look at. */
+function createOwnSearch(log: Log): { ask(asked: Asked): Promise<Found>; close(): Promise<unknown> } {
   const waiting = new Map<number, (found: Found) => void>()
   let worker: Worker | null = null
   let nextId = 1
-  let lastRoot = 0
 
   function thread(): Worker {
     if (worker !== null) return worker
@@ -55,23 +100,7 @@ export function createSearch({ log }: { readonly log: Log }): Search {
   }
 
   thread() // now, so that the first connection does not wait for its start
-  return {
-    async find(asked) {
-      // The run that was found last is likely the next.
-      const roots = asked.roots.includes(lastRoot) ? [lastRoot, ...asked.roots.filter((root) => root !== lastRoot)] : asked.roots
-      let found = await ask({ ...asked, roots })
-      for (const pauseMs of againAfterMs) {
-        if (found.process !== null || found.unreadable) break
-        await new Promise((resolve) => setTimeout(resolve, pauseMs))
-        found = await ask({ ...asked, roots })
-      }
-      if (found.root > 0) lastRoot = found.root
-      return found
-    },
-    async close() {
-      await worker?.terminate()
-    },
-  }
+  return { ask, close: async () => worker?.terminate() }
 }
 
 /** Sources run as .ts, the release as .js. */
