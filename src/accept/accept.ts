@@ -13,11 +13,13 @@ import type { Passed } from '../net/activation.ts'
 import { aimAbsolute, aimBaseUrl, type Lookup } from './aim.ts'
 import type { Leaves } from './authority.ts'
 import type { Authority } from './canonical.ts'
-import { createConnect } from './connect.ts'
+import { type ConnectOptions, createConnect } from './connect.ts'
 import { Connection, type ConnectionOwner } from './connection.ts'
+import { insideDoor } from './inside.ts'
 import { createListeners, type Listeners } from './listeners.ts'
 import { nothingPresented, type Presented, presented, samePresented } from './presented.ts'
 import { refusalBytes } from './refuse.ts'
+import { createTransparent } from './transparent.ts'
 
 export interface RefusedEarly {
   /** The id that the agent was told. */
@@ -53,8 +55,8 @@ export interface AcceptOptions {
 
 export interface Accept {
   start(): Promise<{ readonly proxy: Authority; readonly baseUrl: Authority }>
-  /** A further proxy door on a Unix socket; returns the way to close it. Its connections end by themselves. */
-  listenUnix(path: string): Promise<() => void>
+  /** The door for isolated runs, a Unix socket; returns the way to close it. Its connections end by themselves. */
+  listenInside(path: string): Promise<() => void>
   /** Stops listening, lets calls under way end up to drainMs, then cuts. */
   stop(): Promise<void>
   stats(): { readonly connections: number; readonly calls: number }
@@ -104,7 +106,8 @@ export function createAccept(options: AcceptOptions): Accept {
       house.baseUrlNames = namesOfListener(baseUrl)
       return { proxy, baseUrl }
     },
-    listenUnix: (path) => listeners.listenUnix(path, toProxy),
+    listenInside: (path) =>
+      listeners.listenUnix(path, insideDoor({ proxy: toProxy, baseUrl: toBaseUrl, transparent: transparentDoor(house) }, limits)),
     async stop() {
       house.draining = true
       listeners.close()
@@ -171,7 +174,7 @@ function ownerFor(house: House, way: Way, caller: Caller, authority?: Authority)
 }
 
 function proxyDoor(house: House): (socket: Socket) => void {
-  const { options, limits, connections } = house
+  const { options, connections } = house
   const challenged = async (caller: Caller, said: Presented): Promise<ConnectionMemory> => {
     const evidence = await caller.evidence(said)
     // The one exception to 403: only proxy credentials could identify this caller, so it is asked for them.
@@ -179,14 +182,7 @@ function proxyDoor(house: House): (socket: Socket) => void {
       throw new Refusal('identify.credentials_required')
     return { evidence, identity: null }
   }
-  const connect = createConnect({
-    ...options,
-    limits,
-    challenged,
-    ownerFor: (way, caller, authority) => ownerFor(house, way, caller, authority),
-    open: (socket, owner) => void connections.add(new Connection(socket, owner)),
-    draining: () => house.draining,
-  })
+  const connect = createConnect({ ...connectOptions(house), challenged })
   return (socket) => {
     const caller = callerOf(house, socket, 'absolute')
     if (caller === null) return
@@ -209,6 +205,25 @@ function proxyDoor(house: House): (socket: Socket) => void {
       connect: (head, _socket, rest) => void connect(head, caller, rest),
     }
     connections.add(new Connection(socket, owner))
+  }
+}
+
+function connectOptions(house: House): Omit<ConnectOptions, 'challenged'> {
+  const { options, limits, connections } = house
+  return {
+    ...options,
+    limits,
+    ownerFor: (way, caller, authority) => ownerFor(house, way, caller, authority),
+    open: (socket, owner) => void connections.add(new Connection(socket, owner)),
+    draining: () => house.draining,
+  }
+}
+
+function transparentDoor(house: House): (socket: Socket, port: number) => void {
+  const take = createTransparent(connectOptions(house))
+  return (socket, port) => {
+    const caller = callerOf(house, socket, 'transparent')
+    if (caller !== null) void take(caller, port)
   }
 }
 

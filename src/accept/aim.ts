@@ -24,14 +24,22 @@ export interface Aim {
 }
 
 /** A request inside an intercepted tunnel. */
-export function aimIntercepted(head: RequestMessage, authority: Authority, lookup: Lookup): Aim {
+export function aimIntercepted(head: RequestMessage, authority: Authority, lookup: Lookup, way: Way = 'connect'): Aim {
   if (head.kind !== 'origin') throw new Refusal('accept.disagree', 'a URL as target inside a tunnel')
   // Spelled as it was canonised, as nearly every request is: nothing to parse.
   if (head.host !== authority.host || authority.port !== 443) {
     const host = parseAuthority(head.host, 443)
     if (host.host !== authority.host || host.port !== authority.port) throw new Refusal('accept.disagree', 'Host and CONNECT')
   }
-  return targetOf(head, head.target, 'https', authority, 'connect', lookup)
+  return targetOf(head, head.target, 'https', authority, way, lookup)
+}
+
+/** Plain HTTP that was not sent to a proxy: Host says which host, and its port is the one that was dialled. */
+export function aimTransparent(head: RequestMessage, port: number, lookup: Lookup): Aim {
+  if (head.kind !== 'origin') throw new Refusal('accept.disagree', 'a URL as target outside a proxy')
+  const host = parseAuthority(head.host, 80)
+  if (host.port !== port) throw new Refusal('accept.disagree', 'Host and the port that was dialled')
+  return targetOf(head, head.target, 'http', host, 'transparent', lookup)
 }
 
 /** `GET http://host/path`: plain HTTP by proxy. An https URL in absolute form would be sent in clear: refused. */

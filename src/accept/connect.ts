@@ -13,7 +13,7 @@ import { type Authority, parseAuthority } from './canonical.ts'
 import type { ConnectionOwner } from './connection.ts'
 import { type Presented, presented } from './presented.ts'
 import { refusalBytes } from './refuse.ts'
-import { createTunnel } from './tunnel.ts'
+import { createTunnel, type TunnelOptions } from './tunnel.ts'
 
 export interface ConnectOptions extends Omit<AcceptOptions, 'limits'> {
   readonly limits: Limits
@@ -44,9 +44,9 @@ export function createConnect(options: ConnectOptions): Connect {
         throw new Refusal('accept.host_unmanaged', 'a managed host at another port or scheme')
       const memory = await memoryOf(options, head, caller, service !== null)
       if (socket.destroyed) return
-      if (service !== null) intercept(options, authority, memory, caller, rest)
+      if (service !== null) intercept(options, authority, memory, caller, rest, 'connect')
       else if (memory instanceof Refusal) throw memory
-      else tunnel(options, authority, memory, caller, rest)
+      else tunnel(options, authority, memory, caller, { rest, way: 'tunnel', refuse: refuseConnect })
     } catch (error) {
       const refusal = asRefusal(error)
       const id = options.newId()
@@ -72,7 +72,15 @@ async function memoryOf(
   }
 }
 
-function intercept(options: ConnectOptions, authority: Authority, memory: ConnectionMemory | Refusal, caller: Caller, rest: Buffer): void {
+/** `rest`: what is known of the TLS hello already. */
+export function intercept(
+  options: Omit<ConnectOptions, 'challenged'>,
+  authority: Authority,
+  memory: ConnectionMemory | Refusal,
+  caller: Caller,
+  rest: Buffer,
+  way: 'connect' | 'transparent',
+): void {
   const { socket } = caller
   const { host } = authority
   let asked: string | null = null
@@ -82,7 +90,7 @@ function intercept(options: ConnectOptions, authority: Authority, memory: Connec
     refused ??= new Refusal('accept.disagree', detail)
   }
   const secureContext = options.leaves.contextFor(host)
-  socket.write(established)
+  if (way === 'connect') socket.write(established)
   // What came right behind the CONNECT head is the begin of TLS.
   if (rest.length > 0) socket.unshift(rest)
   const secure = new tls.TLSSocket(socket, {
@@ -102,7 +110,7 @@ function intercept(options: ConnectOptions, authority: Authority, memory: Connec
     clearTimeout(late)
     if (refused !== null && !told) {
       const id = options.newId()
-      options.onRefused(refused, { id, way: 'connect', peer: caller.peer(), method: 'CONNECT', ...authority })
+      options.onRefused(refused, { id, way, peer: caller.peer(), method: 'CONNECT', ...authority })
     }
   })
   secure.once('secure', () => {
@@ -111,20 +119,28 @@ function intercept(options: ConnectOptions, authority: Authority, memory: Connec
     // RFC 6066 §3: no SNI for an IP literal; a name without one could be meant for anybody.
     if (asked === null && isIP(host) === 0) disagree('no SNI')
     options.open(secure, {
-      ...options.ownerFor('connect', caller, authority),
+      ...options.ownerFor(way, caller, authority),
       aim(head) {
         told = true
         if (refused !== null || memory instanceof Refusal) throw refused ?? memory
-        return { ...aimIntercepted(head, authority, options.lookup), memory }
+        return { ...aimIntercepted(head, authority, options.lookup, way), memory }
       },
     })
   })
 }
 
-function tunnel(options: ConnectOptions, authority: Authority, memory: ConnectionMemory, caller: Caller, rest: Buffer): void {
+type TunnelForm = Pick<TunnelOptions, 'rest' | 'way' | 'refuse'>
+
+export function tunnel(
+  options: Omit<ConnectOptions, 'challenged'>,
+  authority: Authority,
+  memory: ConnectionMemory,
+  caller: Caller,
+  form: TunnelForm,
+): void {
   const { socket } = caller
   const { clock, limits } = options
-  const call = createTunnel({ id: options.newId(), authority, memory, socket, rest, clock, limits, refuse: refuseConnect })
+  const call = createTunnel({ id: options.newId(), authority, memory, socket, clock, limits, ...form })
   const failed = (error: unknown): void => {
     options.ownerFor('tunnel', caller).defect(error)
     call.refuse(new Refusal('flow.defect', '', error), call.id)
@@ -145,6 +161,6 @@ function refuseConnect(socket: Socket, refusal: Refusal, id: string): void {
   setTimeout(() => socket.destroy(), lingerMs).unref()
 }
 
-function asRefusal(error: unknown): Refusal {
+export function asRefusal(error: unknown): Refusal {
   return error instanceof Refusal ? error : new Refusal('flow.defect', error instanceof Error ? error.message : String(error), error)
 }

@@ -63,7 +63,10 @@ export function createListeners(limits: Limits, log: Log): Listeners {
       return { host, port: bound }
     },
     async listenUnix(path, take) {
-      const server = await serve(take, (one) => one.listen(path))
+      const server = await serve(take, (one) => {
+        one.maxConnections = limits.connectionsMax
+        one.listen(path)
+      })
       return () => {
         server.close()
         servers.splice(servers.indexOf(server), 1)

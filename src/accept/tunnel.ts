@@ -7,7 +7,7 @@ import type { Limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Target } from '../model/target.ts'
 import type { Authority } from './canonical.ts'
-import { readClientHello } from './client-hello.ts'
+import { type Hello, readClientHello } from './client-hello.ts'
 
 export interface TunnelOptions {
   readonly id: string
@@ -18,6 +18,8 @@ export interface TunnelOptions {
   readonly rest: Buffer
   readonly clock: Clock
   readonly limits: Limits
+  /** Without CONNECT there is nothing to answer 200 to. */
+  readonly way: 'tunnel' | 'transparent'
   readonly refuse: (socket: Socket, refusal: Refusal, id: string) => void
 }
 
@@ -34,7 +36,7 @@ export function createTunnel(options: TunnelOptions): TunnelCall {
     query: '',
     service: null,
     action: 'tunnel',
-    way: 'tunnel',
+    way: options.way,
   }
   const whenGone: (() => void)[] = []
   let gone = socket.destroyed
@@ -62,14 +64,16 @@ export function createTunnel(options: TunnelOptions): TunnelCall {
     async relay(dial) {
       if (gone) throw left()
       established = true
-      socket.write('HTTP/1.1 200 Connection Established\r\n\r\n')
-      const hello = await firstHello(socket, options.rest, authority.host, limits)
+      if (options.way === 'tunnel') socket.write('HTTP/1.1 200 Connection Established\r\n\r\n')
+      const { bytes, serverName, encrypted } = await readHello(socket, options.rest, limits)
+      if (encrypted) throw new Refusal('accept.not_tls', 'ECH')
+      if (serverName !== authority.host) throw new Refusal('accept.not_tls', 'SNI is not the CONNECT host')
       const upstream = await dial()
       if (gone) {
         upstream.destroy()
         throw left()
       }
-      return relayBytes(socket, upstream, hello, limits.tunnelIdleMs)
+      return relayBytes(socket, upstream, bytes, limits.tunnelIdleMs)
     },
     refuse(refusal) {
       if (established || gone) socket.destroy()
@@ -79,8 +83,8 @@ export function createTunnel(options: TunnelOptions): TunnelCall {
   }
 }
 
-/** Reads until the hello is complete and asks for `host`; rejects with Refusal accept.not_tls. */
-function firstHello(socket: Socket, rest: Buffer, host: string, limits: Limits): Promise<Buffer> {
+/** Reads until the hello is complete; rejects with Refusal accept.not_tls, or forward.reset when the agent leaves. */
+export function readHello(socket: Socket, rest: Buffer, limits: Limits): Promise<Hello & { readonly bytes: Buffer }> {
   return new Promise((resolve, reject) => {
     let bytes = rest
     const late = setTimeout(() => fail(new Refusal('accept.not_tls', 'no hello in time')), limits.handshakeMs)
@@ -102,10 +106,8 @@ function firstHello(socket: Socket, rest: Buffer, host: string, limits: Limits):
           if (bytes.length > limits.helloBytesMax) fail(new Refusal('accept.not_tls', 'helloBytesMax'))
           return
         }
-        if (hello.encrypted) return fail(new Refusal('accept.not_tls', 'ECH'))
-        if (hello.serverName !== host) return fail(new Refusal('accept.not_tls', 'SNI is not the CONNECT host'))
         stop()
-        resolve(bytes)
+        resolve({ ...hello, bytes })
       } catch (error) {
         fail(error as Refusal)
       }

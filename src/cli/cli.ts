@@ -198,12 +198,17 @@ async function story(options: { readonly json: boolean; readonly keep?: boolean 
   }
 }
 
+const each = (value: string, before: readonly string[]): readonly string[] => [...before, value]
+
 function agents(program: Command, context: MakeContext, ends: Ends): void {
   program
     .command('run')
     .argument('[command...]', 'the command and its words, behind --')
     .option('--as <workload>', 'the workload to run it as, where you may start several')
     .option('--evidence <file>', 'a signed token to present, read anew for each connection and hidden from the command')
+    .option('--isolate', 'give it a network whose only way out is the proxy; refused where namespaces cannot be had')
+    .option('--publish <port>', 'with --isolate: a port that the agent listens on, on this machine too (repeatable)', each, [])
+    .option('--reach <host:port>', 'with --isolate: one TCP destination outside, past the proxy (repeatable)', each, [])
     .option('--no-namespace', 'do not make a namespace (every record then says shared-user)')
     .option('--expose <name>', 'let it see one thing that is otherwise hidden; once for each', (name, before: string[] = []) => [
       ...before,
@@ -212,7 +217,7 @@ function agents(program: Command, context: MakeContext, ends: Ends): void {
     .description('start an agent in its own namespace, with placeholders instead of keys')
     .addHelpText(
       'after',
-      `\nNames to expose, or the absolute path of a socket:\n${doors.map(({ name, says }) => `  ${name.padEnd(16)} ${says}`).join('\n')}\n\nExamples:\n  ostiary run -- python agent.py\n  ostiary run --as coder -- claude\n  ostiary run --expose ssh-agent -- git fetch`,
+      `\nNames to expose, or the absolute path of a socket:\n${doors.map(({ name, says }) => `  ${name.padEnd(16)} ${says}`).join('\n')}\n\nExamples:\n  ostiary run -- python agent.py\n  ostiary run --as coder -- claude\n  ostiary run --expose ssh-agent -- git fetch\n  ostiary run --isolate --publish 3000 --reach localhost:5432 -- npm start`,
     )
     .passThroughOptions()
     .action(async (words, options) => ends((await import('./run.ts')).runCommand(words, { dataDir: context().dataDir, ...options })))

@@ -5,7 +5,7 @@ import { styleText } from 'node:util'
 import { looksLikeKey } from '../catalog/leaks.ts'
 import { unknownExposed } from '../launch/covers.ts'
 import { doors } from '../launch/doors.ts'
-import { DoorClosed, launch } from '../launch/launch.ts'
+import { DoorClosed, launch, NoIsolation } from '../launch/launch.ts'
 
 export interface RunOptions {
   readonly dataDir: string
@@ -13,6 +13,9 @@ export interface RunOptions {
   readonly evidence?: string | undefined
   readonly namespace?: boolean | undefined
   readonly expose?: readonly string[] | undefined
+  readonly isolate?: boolean | undefined
+  readonly publish?: readonly string[] | undefined
+  readonly reach?: readonly string[] | undefined
 }
 
 /** Exit code of the command; 2 for wrong use, 3 when Ostiary is not running, 4 when it refuses. */
@@ -36,6 +39,15 @@ export async function runCommand(args: readonly string[], options: RunOptions): 
     say('--expose: that is too much to write into each record; expose fewer')
     return 2
   }
+  const crossings = { publish: options.publish ?? [], reach: options.reach ?? [] }
+  if (options.isolate !== true && crossings.publish.length + crossings.reach.length > 0) {
+    say('--publish and --reach cross the network of an isolated run: add --isolate, or leave them out')
+    return 2
+  }
+  if (options.isolate === true && options.namespace === false) {
+    say('--isolate is a namespace: leave out --no-namespace')
+    return 2
+  }
   try {
     return await launch({
       door: join(`${options.dataDir}.run`, 'door', 'run.sock'),
@@ -47,8 +59,13 @@ export async function runCommand(args: readonly string[], options: RunOptions): 
       say,
       plain: options.namespace === false,
       exposed,
+      isolate: options.isolate === true ? crossings : null,
     })
   } catch (error) {
+    if (error instanceof NoIsolation) {
+      say(`${error.message}. Nothing was started; without --isolate the run shares this machine's network`)
+      return 2
+    }
     if (!(error instanceof DoorClosed)) throw error
     say(error.message)
     return error.code.includes('.') ? 4 : 3

@@ -1,5 +1,6 @@
 // Builds everything by hand, starts it, stops it in reverse: accept, identify, decide, obtain, inject, audit, forward, scrub,
 // in one process. The only room that knows everybody; ground.ts, in-force.ts and proxy.ts build its three parts.
+import { chmodSync, rmSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { createReader } from '../accept/evidence/reader-client.ts'
 import type { Config } from '../config/config.ts'
@@ -73,6 +74,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     config: () => force.config,
     addresses: () => addresses,
     ended: (run) => void runs.end(run.id),
+    ownPorts: () => plane?.accept.ports ?? [],
     record: (what) => records.administration('run door', what),
   })
   const readerSocket = options.env['OSTIARY_FACTS_SOCKET'] ?? ''
@@ -81,6 +83,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   plane = createProxyPlane({ listen: config.listen, ground, inForce, upstream, runEvidence: door.evidence, reader, passed })
   const addresses = await listen(plane, config, ground)
   await door.start()
+  await listenInside(plane, ground.paths.insideSocket)
   const ending = once(async () => {
     force.close()
     await door.stop()
@@ -128,6 +131,13 @@ async function listen(plane: ProxyPlane, { listen: wanted }: Config, ground: Gro
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
     throw new Error(`${text(wanted.proxy)} or the base-URL port is in use: choose others under listen, or stop what holds them`)
   }
+}
+
+/** Anybody may knock, as at the run door: the kernel says who it is. */
+async function listenInside(plane: ProxyPlane, path: string): Promise<void> {
+  rmSync(path, { force: true })
+  await plane.accept.listenInside(path)
+  chmodSync(path, 0o666)
 }
 
 /** However often it is asked for, it runs once. */

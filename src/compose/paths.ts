@@ -13,9 +13,11 @@ export interface Paths {
   readonly publicDir: string
   readonly caFile: string
   readonly bundleFile: string
-  /** Holds the run socket and nothing else; hidden from runs. */
+  /** Holds the sockets for launchers and relays and nothing else; hidden from runs. */
   readonly doorDir: string
   readonly runSocket: string
+  /** The door of isolated runs: the proxy, by a Unix socket. */
+  readonly insideSocket: string
 }
 
 export function pathsOf(dataDir: string): Paths {
@@ -34,5 +36,6 @@ export function pathsOf(dataDir: string): Paths {
     bundleFile: join(publicDir, 'bundle.pem'),
     doorDir,
     runSocket: join(doorDir, 'run.sock'),
+    insideSocket: join(doorDir, 'inside.sock'),
   }
 }

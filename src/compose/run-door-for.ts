@@ -1,5 +1,6 @@
 // The run door with what it needs of the rest: who may start what, and what a launcher is told.
 import { readFileSync, statSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { readFacts } from '../accept/evidence/proc.ts'
@@ -9,6 +10,7 @@ import { createRunDoor, type RunDoor, type RunRequest, type Starter } from '../e
 import type { Log } from '../model/kind.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Run } from '../model/run.ts'
+import { classifyAddress, plainAddress } from '../net/address.ts'
 import { peerOfUnixSocket } from '../net/kernel.ts'
 import type { Runs } from '../runs/runs.ts'
 import type { Paths } from './paths.ts'
@@ -20,6 +22,8 @@ export interface RunDoorParts {
   readonly config: () => Config
   readonly addresses: () => { readonly proxy: string; readonly baseUrl: string }
   readonly ended: (run: Run) => void
+  /** Ports of Ostiary's own listeners: no run reaches them around its proxy. */
+  readonly ownPorts: () => readonly number[]
   /** Durable when it resolves: no run without its record. */
   readonly record: (what: string) => Promise<void>
 }
@@ -36,8 +40,14 @@ export function createRunDoorFor(parts: RunDoorParts): RunDoor {
       return peer === null || process === null ? null : { uid: peer.uid, user: userName(peer.uid), process }
     },
     async open(asked, starter) {
+      for (const crossing of asked.crossings) judgeCrossing(crossing, parts.ownPorts())
       const run = open(parts, asked, starter)
-      await parts.record(`run ${run.id} of ${run.workload} by ${starter.user}: ${run.command}`).catch((error) => {
+      const record = async (): Promise<void> => {
+        await parts.record(`run ${run.id} of ${run.workload} by ${starter.user}: ${run.command}`)
+        for (const { kind, host, address, port } of asked.crossings)
+          await parts.record(`run ${run.id} crosses its network: ${kind} ${host}:${port}${host === address ? '' : ` at ${address}`}`)
+      }
+      await record().catch((error) => {
         parts.runs.end(run.id)
         throw error
       })
@@ -46,6 +56,16 @@ export function createRunDoorFor(parts: RunDoorParts): RunDoor {
     describe: (run) => describe(parts, run),
     ended: parts.ended,
   })
+}
+
+/** A person asked for it, so private addresses are fine; the credentials of clouds and Ostiary itself never are. */
+function judgeCrossing({ kind, address, port }: RunRequest['crossings'][number], ownPorts: readonly number[]): void {
+  if (kind === 'publish') return
+  const place = classifyAddress(address)
+  if (place === 'metadata' || place === 'link-local' || place === 'reserved') throw new Refusal('runs.crossing', `${address} is ${place}`)
+  const here = [...Object.values(networkInterfaces())].flat().map((one) => one?.address)
+  if (ownPorts.includes(port) && (place === 'loopback' || here.includes(plainAddress(address))))
+    throw new Refusal('runs.crossing', `${address}:${port} is Ostiary's own`)
 }
 
 function open(parts: RunDoorParts, asked: RunRequest, starter: Starter): Run {
@@ -103,7 +123,13 @@ function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknow
     readOnly,
     blank: believed,
     kept: [...new Set([paths.publicDir, ...readOnly])],
+    inside: { socket: paths.insideSocket, ports: portsOf(config) },
   }
+}
+
+/** At these ports any address leads to the proxy: the usual ones and those of what is configured. */
+function portsOf(config: Config): readonly number[] {
+  return [...new Set([443, 80, ...config.services.map(({ port }) => port)])]
 }
 
 let users: { readonly at: number; readonly names: ReadonlyMap<number, string> } | null = null

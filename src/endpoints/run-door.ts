@@ -20,6 +20,16 @@ const request = z.strictObject({
       .max(200)
       .regex(/^(?:namespace|shared-user|exposed\([\w.,/-]+\))$/),
     evidence: z.boolean(),
+    crossings: z
+      .array(
+        z.strictObject({
+          kind: z.enum(['publish', 'reach']),
+          host: z.string().max(255),
+          address: z.string().max(64),
+          port: z.number().int().min(1).max(65_535),
+        }),
+      )
+      .max(limits.crossingsMax),
   }),
 })
 const evidenceAnswer = z.strictObject({ evidence: z.string().max(limits.evidenceBytesMax).nullable(), id: z.number() })

@@ -27,7 +27,10 @@ export interface Machine {
   readonly own: OwnThings
 }
 
-export type Step = readonly [what: 'keep' | 'replace' | 'dev' | 'pin' | 'lock' | 'ro' | 'hidden' | 'blank' | 'json', path: string]
+export type Step = readonly [
+  what: 'net' | 'names' | 'keep' | 'replace' | 'dev' | 'pin' | 'lock' | 'ro' | 'hidden' | 'blank' | 'json',
+  path: string,
+]
 
 /** A path at which nothing may appear during the run, or a symbolic link that has to stay. */
 export interface Watched {

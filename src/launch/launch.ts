@@ -1,15 +1,16 @@
 // Starts an agent for `ostiary run`: opens the run, makes its namespace and environment, stays its parent, passes signals
 // and exit code. A launcher and relay, never a proxy; it holds no secret.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { readFileSync, realpathSync } from 'node:fs'
 import { constants, homedir } from 'node:os'
 import { setSubreaper } from '../net/kernel.ts'
 import { type Plan, planCovers, shutVariables } from './covers.ts'
 import { doors } from './doors.ts'
+import { type CrossingsAsked, makeNetwork, NoIsolation, readCrossings } from './isolate.ts'
 import { keepFree } from './later.ts'
 import { strangerAtPort } from './port-owner.ts'
 import { DoorClosed, type OpenRun, openRun } from './run-door-client.ts'
-import { probeSandbox, type Sandbox, sandboxWords } from './sandbox.ts'
+import { networkSteps, probeSandbox, type Sandbox, sandboxWords } from './sandbox.ts'
 import { runEnvironment } from './variables.ts'
 
 export interface LaunchOptions {
@@ -25,6 +26,8 @@ export interface LaunchOptions {
   readonly plain: boolean
   /** Doors to leave open, by name, or sockets by their absolute path. */
   readonly exposed: readonly string[]
+  /** A network namespace whose only way out is the proxy, but for these; null without one. */
+  readonly isolate: CrossingsAsked | null
 }
 
 const passed = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const
@@ -32,13 +35,17 @@ const passed = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 
 /** Resolves with the exit code of the command (128 + signal when it was killed, 127 when it could not be started). */
 export async function launch(options: LaunchOptions): Promise<number> {
   const uid = process.getuid?.() ?? -1
-  const sandbox: Sandbox = options.plain ? { custody: 'shared-user', why: 'it was asked for' } : probeSandbox(uid)
+  const isolated = options.isolate !== null
+  const sandbox: Sandbox = options.plain ? { custody: 'shared-user', why: 'it was asked for' } : probeSandbox(uid, isolated)
+  if (isolated && sandbox.custody !== 'namespace') throw new NoIsolation(`--isolate cannot be had here: ${sandbox.why}`)
+  const crossings = options.isolate === null ? [] : await readCrossings(options.isolate)
   // Daemons of the command become our children, so that descent, which is membership, survives a double fork.
   setSubreaper()
   const run = await openRun(options.door, {
     workload: options.workload,
     command: options.command.join(' ').slice(0, 4_000),
-    custody: custodyWord(sandbox, options.exposed),
+    custody: custodyWord(sandbox, options.exposed, isolated),
+    crossings,
     evidenceFile: options.evidenceFile,
   })
   const stranger = await strangerAtPort(run.description.proxy, run.brokerUid)
@@ -50,9 +57,15 @@ export async function launch(options: LaunchOptions): Promise<number> {
   const plan = sandbox.custody === 'namespace' ? planFor(options, run, uid) : null
   for (const line of opening(options, sandbox, plan, removed)) options.say(line)
   const gid = process.getgid?.() ?? -1
-  const words = plan === null ? options.command : sandboxWords(plan.steps, uid, gid, options.command)
+  const words =
+    plan === null
+      ? options.command
+      : sandboxWords(isolated ? [...networkSteps, ...plan.steps] : plan.steps, uid, gid, options.command, isolated)
   const later = keepFree(plan?.watched ?? [], run.description.id, options.say)
-  const child = spawn(words[0] as string, words.slice(1), { stdio: 'inherit', env: variables })
+  // The fourth descriptor is the gate at which an isolated command waits for its network.
+  const stdio: StdioOptions = isolated ? ['inherit', 'inherit', 'inherit', 'pipe'] : 'inherit'
+  const child = spawn(words[0] as string, words.slice(1), { stdio, env: variables })
+  const network = isolated ? await makeNetwork(child, run.description, crossings, options.say) : null
   let over = false
   run.whenEnded(() => {
     if (!over) options.say('Ostiary ended this run: its connections are cut and its proxy address is dead')
@@ -60,12 +73,14 @@ export async function launch(options: LaunchOptions): Promise<number> {
   const code = await ended(child, sandbox.custody === 'namespace', options)
   over = true
   later.stop()
+  network?.close()
   run.close()
   return code
 }
 
-function custodyWord(sandbox: Sandbox, exposed: readonly string[]): string {
-  return sandbox.custody === 'namespace' && exposed.length > 0 ? `exposed(${exposed.join(',')})` : sandbox.custody
+function custodyWord(sandbox: Sandbox, exposed: readonly string[], isolated: boolean): string {
+  const word = sandbox.custody === 'namespace' && exposed.length > 0 ? `exposed(${exposed.join(',')})` : sandbox.custody
+  return isolated ? `${word}+isolated` : word
 }
 
 function planFor(options: LaunchOptions, run: OpenRun, uid: number): Plan {
@@ -133,4 +148,4 @@ function innermost(pid: number | undefined): number | undefined {
   return at
 }
 
-export { DoorClosed }
+export { DoorClosed, NoIsolation }

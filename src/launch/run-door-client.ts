@@ -2,12 +2,15 @@
 import { readFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { peerOfUnixSocket } from '../net/kernel.ts'
+import type { Crossing, InsideDoor } from './isolate.ts'
 import type { RunDescription } from './variables.ts'
 
 export interface Asked {
   readonly workload: string | null
   readonly command: string
   readonly custody: string
+  /** What crosses the network of an isolated run. */
+  readonly crossings: readonly Crossing[]
   /** Path of a token file, or null. */
   readonly evidenceFile: string | null
 }
@@ -18,6 +21,7 @@ export interface OpenRun {
     readonly readOnly: readonly string[]
     readonly blank: readonly string[]
     readonly kept: readonly string[]
+    readonly inside: InsideDoor['inside']
   }
   /** uid of who listens at the door; null where the kernel does not say. */
   readonly brokerUid: number | null
@@ -53,7 +57,8 @@ export function openRun(path: string, asked: Asked): Promise<OpenRun> {
         )
     })
     socket.once('connect', () => {
-      const open = { workload: asked.workload, command: asked.command, custody: asked.custody, evidence: asked.evidenceFile !== null }
+      const { evidenceFile, ...said } = asked
+      const open = { ...said, evidence: evidenceFile !== null }
       socket.write(`${JSON.stringify({ open })}\n`)
     })
     socket.on('close', () => {

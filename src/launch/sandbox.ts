@@ -11,15 +11,16 @@ export interface Sandbox {
 }
 
 /** Can this machine make the namespaces for this user? Tried with the script itself. */
-export function probeSandbox(uid: number, gid: number = process.getgid?.() ?? -1): Sandbox {
+export function probeSandbox(uid: number, isolated = false): Sandbox {
   const words = sandboxWords(
     [
       ['replace', '/tmp'],
       ['dev', '/dev'],
     ],
     uid,
-    gid,
+    process.getgid?.() ?? -1,
     ['true'],
+    isolated,
   )
   const probe = spawnSync(words[0] as string, words.slice(1), { encoding: 'utf8', timeout: 10_000, cwd: '/' })
   if (probe.status === 0) return { custody: 'namespace', why: '' }
@@ -27,8 +28,8 @@ export function probeSandbox(uid: number, gid: number = process.getgid?.() ?? -1
   return { custody: 'shared-user', why }
 }
 
-function outerFlags(uid: number): readonly string[] {
-  const flags = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'private']
+function outerFlags(uid: number, isolated: boolean): readonly string[] {
+  const flags = [...(isolated ? ['--net'] : []), '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'private']
   return uid === 0 ? flags : ['--user', '--map-root-user', ...flags]
 }
 
@@ -72,6 +73,9 @@ while [ "$count" -gt 0 ]; do
       ln -s /proc/self/fd $new/dev/fd
       for n in 0:stdin 1:stdout 2:stderr; do ln -s /proc/self/fd/\${n%%:*} $new/dev/\${n#*:}; done
       mount --rbind $new/dev /dev ;;
+    # The launcher puts the relay into the new network namespace; without its word nothing is started.
+    net) echo made >&3; read -r go <&3 && [ "$go" = go ] || exit 2; exec 3<&- ;;
+    names) echo 'nameserver 127.0.0.1' > $new/names; mount --bind $new/names "$path"; lock "$path" ;;
   esac
 done
 if [ $plain = yes ]; then umount -l $new; fi
@@ -81,8 +85,20 @@ unshare --user --mount --map-user="$uid" --map-group="$gid" --propagation unchan
   setpriv --no-new-privs --inh-caps=-all --bounding-set=-all -- "$@"
 `
 
+/** What makes the network of an isolated command: first of all steps, and with fd 3 as the gate (see isolate.ts). */
+export const networkSteps: readonly Step[] = [
+  ['net', '/'],
+  ['names', '/etc/resolv.conf'],
+]
+
 /** The words that start `command` inside; the working directory is the caller's. */
-export function sandboxWords(steps: readonly Step[], uid: number, gid: number, command: readonly string[]): readonly string[] {
+export function sandboxWords(
+  steps: readonly Step[],
+  uid: number,
+  gid: number,
+  command: readonly string[],
+  isolated = false,
+): readonly string[] {
   const words = ['ostiary-run', String(uid), String(gid), String(steps.length), ...steps.flat()]
-  return ['unshare', ...outerFlags(uid), '--', 'sh', '-c', script, ...words, ...command]
+  return ['unshare', ...outerFlags(uid, isolated), '--', 'sh', '-c', script, ...words, ...command]
 }

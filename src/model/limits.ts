@@ -94,6 +94,7 @@ export const limits = {
   runsMax: 10_000,
   tripsBeforeSuspension: 3,
   tripWindowMs: 60_000,
+  crossingsMax: 32,
 
   // endpoints and doors
   adminBodyBytesMax: 1024 * 1024,

@@ -100,6 +100,7 @@ export const refusals = {
   'runs.not_allowed': row(403, 'You may not start a run of this workload.', 'The workload lists in `run.startedBy` who may.'),
   'runs.inside': row(403, 'This is refused inside a run.', 'Use a terminal outside any run.'),
   'runs.unknown': row(404, 'There is no such run.', '`ostiary status` lists the runs.'),
+  'runs.crossing': row(403, 'A crossing of the run\'s network is refused.', '`--reach` names a destination of your own, never a metadata or link-local address and never Ostiary itself.'),
   'runs.custody': row(403, 'The workload demands a custody that this run does not have.', 'Start the run where namespaces are allowed, or change `run.custody`.'),
 
   // flow

@@ -19,4 +19,4 @@ export interface Target {
   readonly way: Way
 }
 
-export type Way = 'connect' | 'absolute' | 'base-url' | 'tunnel'
+export type Way = 'connect' | 'absolute' | 'base-url' | 'transparent' | 'tunnel'

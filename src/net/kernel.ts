@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
+import { networkInterfaces } from 'node:os'
 
 export interface SocketOwner {
   readonly uid: number
@@ -272,6 +273,66 @@ export function setUndumpable(): boolean {
 /** Orphans of our descendants become our children (PR_SET_CHILD_SUBREAPER). */
 export function setSubreaper(): boolean {
   return kernel()?.libc.prctl(36, 1n, 0n, 0n, 0n) === 0
+}
+
+/**
+ * NETLINK_ROUTE: brings `lo` up and makes every address local to it (AnyIP), so that whatever is dialled ends in this network
+ * namespace. Never to be asked where other interfaces are: it would cut them. Returns what went wrong, or nothing.
+ */
+export function makeAllLocal(): string {
+  const asked = kernel()
+  if (asked === null) return 'the kernel cannot be asked (node:ffi)'
+  if (Object.keys(networkInterfaces()).length > 0) return 'the network namespace is not empty'
+  const { ffi, libc } = asked
+  const fd = libc.socket(16, 3 | 0o2000000, 0)
+  if (fd < 0) return 'no netlink socket'
+  // struct ifinfomsg: index 1, IFF_UP set. struct rtmsg: family, no prefix, table local, protocol boot, scope, type local;
+  // behind it RTA_OIF = 1 (linux/rtnetlink.h).
+  const up = [0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]
+  const route = (family: number, scope: number): readonly number[] => [
+    family,
+    0,
+    0,
+    0,
+    255,
+    3,
+    scope,
+    2,
+    0,
+    0,
+    0,
+    0,
+    8,
+    0,
+    4,
+    0,
+    1,
+    0,
+    0,
+    0,
+  ]
+  const tell = (type: number, flags: number, body: readonly number[]): number => {
+    const message = Buffer.alloc(16 + body.length)
+    message.writeUInt32LE(message.length, 0)
+    message.writeUInt16LE(type, 4)
+    message.writeUInt16LE(flags | 5, 6) // NLM_F_REQUEST, NLM_F_ACK
+    Buffer.from(body).copy(message, 16)
+    if (libc.send(fd, ffi.getRawPointer(message), BigInt(message.length), 0) !== BigInt(message.length)) return -1
+    const size = Number(libc.recv(fd, ffi.getRawPointer(answer), BigInt(answer.length), 0x40))
+    return size >= 20 && answer.readUInt16LE(4) === 2 ? answer.readInt32LE(16) : -1
+  }
+  try {
+    for (const [what, code] of [
+      ['lo up', tell(16, 0, up)],
+      ['all IPv4 addresses local', tell(24, 0x600, route(2, 254))],
+    ] as const)
+      if (code !== 0) return `${what}: error ${-code}`
+    // A kernel without IPv6 has nothing to lead astray.
+    tell(24, 0x600, route(10, 0))
+    return ''
+  } finally {
+    libc.close(fd)
+  }
 }
 
 /** Of a peer's address: only what cannot come from another host. Tunnelled spellings (6to4, NAT64) can, and are not. */
