@@ -142,7 +142,8 @@ if (process.argv[1] === import.meta.filename) {
   process.on('message', (message: ToRelay, socket: unknown) => {
     if (socket !== undefined) publish(message.publish, socket as Socket)
   })
-  process.on('disconnect', () => process.exit(0))
+  // Without its launcher nobody judges what crosses: it ends, with every connection.
+  process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'))
   stand(JSON.parse(process.argv[2] as string)).then(
     () => tell({ ready: true }),
     (error: Error) => tell({ failed: error.message }),

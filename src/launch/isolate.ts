@@ -86,7 +86,7 @@ export async function makeNetwork(
   try {
     for (const { port } of published)
       if (taken.includes(port)) throw new NoIsolation(`--publish ${port}: inside, this port leads to the proxy; let the agent use another`)
-    await within(once(gate, 'made'))
+    await within(once(child, gate, 'made'))
     const relay = startRelay(child, plan)
     let over = false
     const stood = new Promise<void>((resolve, reject) => {
@@ -128,8 +128,9 @@ function within(work: Promise<void>): Promise<void> {
   return Promise.race([work, promise]).finally(() => clearTimeout(late))
 }
 
-function once(gate: Socket, line: string): Promise<void> {
+function once(child: ChildProcess, gate: Socket, line: string): Promise<void> {
   return new Promise((resolve, reject) => {
+    child.once('error', (error) => reject(new NoIsolation(`the sandbox cannot be started: ${error.message}`)))
     gate.once('data', (bytes) =>
       bytes.toString().trim() === line ? resolve() : reject(new NoIsolation('the sandbox said something else')),
     )

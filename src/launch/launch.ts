@@ -65,7 +65,12 @@ export async function launch(options: LaunchOptions): Promise<number> {
   // The fourth descriptor is the gate at which an isolated command waits for its network.
   const stdio: StdioOptions = isolated ? ['inherit', 'inherit', 'inherit', 'pipe'] : 'inherit'
   const child = spawn(words[0] as string, words.slice(1), { stdio, env: variables })
-  const network = isolated ? await makeNetwork(child, run.description, crossings, options.say) : null
+  const nothing = (error: unknown): never => {
+    later.stop()
+    run.close()
+    throw error
+  }
+  const network = isolated ? await makeNetwork(child, run.description, crossings, options.say).catch(nothing) : null
   let over = false
   run.whenEnded(() => {
     if (!over) options.say('Ostiary ended this run: its connections are cut and its proxy address is dead')
