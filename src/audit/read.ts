@@ -130,6 +130,27 @@ export async function* tail(dir: string, count: number, signal?: AbortSignal): A
   } while (signal !== undefined && !signal.aborted)
 }
 
+/** Entries from a time on, found without reading the whole of a long log: entries stand in the order of their time, but for a little. */
+export async function* since(dir: string, time: number): AsyncGenerator<Numbered> {
+  const size = await end(dir)
+  let from = Math.max(0, size - 1_024)
+  while (from > 0) {
+    const [first] = await Array.fromAsync(take(entries(dir, from), 1))
+    if (first === undefined || first.time < time) break
+    from = Math.max(0, size - (size - from) * 4)
+  }
+  for await (const entry of entries(dir, from)) if (entry.time >= time) yield entry
+}
+
+async function* take<T>(from: AsyncGenerator<T>, count: number): AsyncGenerator<T> {
+  let taken = 0
+  for await (const one of from) {
+    yield one
+    taken += 1
+    if (taken >= count) return
+  }
+}
+
 async function end(dir: string): Promise<number> {
   const last = (await listSegments(join(dir, 'journal'))).at(-1)
   const read = last === undefined ? null : await readSegment(last, limits.entryBytesMax)

@@ -3,8 +3,9 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readVerifierKey } from '../audit/note.ts'
-import { records, show, tail } from '../audit/read.ts'
+import { type Numbered, records, show, since, tail } from '../audit/read.ts'
 import { verifyLog } from '../audit/verify.ts'
+import { systemClock } from '../model/clock.ts'
 import type { Context } from './context.ts'
 import { paint, printable, WrongUse } from './print.ts'
 
@@ -19,18 +20,26 @@ function logOf(dataDir: string): string {
   return dir
 }
 
+/** The entries of the last `ms`, for commands that say what was refused. */
+export function recent(dataDir: string, ms: number): AsyncGenerator<Numbered> {
+  return since(logOf(dataDir), systemClock.now() - ms)
+}
+
+/** The last `count` entries and what comes, until Ctrl-C. */
+export function following(dataDir: string, count: number): AsyncGenerator<Numbered> {
+  const ends = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => ends.abort())
+  return tail(logOf(dataDir), count, ends.signal)
+}
+
 export async function auditTail(
   { dataDir, out }: Context,
   options: { readonly follow?: boolean; readonly count?: string },
 ): Promise<number> {
   const count = Number(options.count ?? 20)
   if (!Number.isInteger(count) || count < 0) throw new WrongUse(`--count takes a number, not ${options.count}`)
-  const dir = logOf(dataDir)
-  const ends = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => ends.abort())
-  for await (const entry of tail(dir, count, options.follow === true ? ends.signal : undefined)) {
-    out.line(out.json ? JSON.stringify(entry) : oneLine(entry))
-  }
+  const found = options.follow === true ? following(dataDir, count) : tail(logOf(dataDir), count)
+  for await (const entry of found) out.line(out.json ? JSON.stringify(entry) : oneLine(entry))
   return 0
 }
 

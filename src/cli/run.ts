@@ -6,6 +6,9 @@ import { looksLikeKey } from '../catalog/leaks.ts'
 import { unknownExposed } from '../launch/covers.ts'
 import { doors } from '../launch/doors.ts'
 import { DoorClosed, launch, NoIsolation } from '../launch/launch.ts'
+import type { Blocked } from '../launch/run-door-client.ts'
+import { printable } from './print.ts'
+import { remedy } from './remedy.ts'
 
 export interface RunOptions {
   readonly dataDir: string
@@ -16,6 +19,18 @@ export interface RunOptions {
   readonly isolate?: boolean | undefined
   readonly publish?: readonly string[] | undefined
   readonly reach?: readonly string[] | undefined
+}
+
+/** A blocked host never looks like a broken network. */
+function sayBlocked(workload: string, blocked: readonly Blocked[], say: (line: string) => void): void {
+  say('blocked in this run, each with what would allow it (at a terminal outside any run):')
+  for (const { host, action, code, count } of blocked) {
+    const nothing = { service: null, method: null, detail: null, run: null, process: null }
+    const times = count === 1 ? '' : ` (${count} times)`
+    say(
+      `  ${printable(host)} ${printable(action)}: ${printable(code)}${times}\n      ${printable(remedy({ ...nothing, code, workload, host, action }))}`,
+    )
+  }
 }
 
 /** Exit code of the command; 2 for wrong use, 3 when Ostiary is not running, 4 when it refuses. */
@@ -57,6 +72,7 @@ export async function runCommand(args: readonly string[], options: RunOptions): 
       environment: process.env,
       looksLikeKey,
       say,
+      whenBlocked: (workload, blocked) => sayBlocked(workload, blocked, say),
       plain: options.namespace === false,
       exposed,
       isolate: options.isolate === true ? crossings : null,

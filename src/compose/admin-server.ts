@@ -8,10 +8,13 @@ import type { Reader } from '../accept/evidence/reader-client.ts'
 import { custodyWarnings } from '../config/custody.ts'
 import { type AdminPorts, adminRoutes } from '../endpoints/admin/admin.ts'
 import { Refusal } from '../model/refusal.ts'
+import type { Run } from '../model/run.ts'
 import { kernelIsAsked, peerOfUnixSocket } from '../net/kernel.ts'
+import type { Runs } from '../runs/runs.ts'
 import { storedPorts } from './admin-ports.ts'
 import { explainRequest } from './explain-request.ts'
 import type { Ground } from './ground.ts'
+import { identifyRequest } from './identify-request.ts'
 import type { InForce } from './in-force.ts'
 import type { World } from './world.ts'
 
@@ -82,6 +85,7 @@ function portsOf(parts: AdminParts): AdminPorts {
     logLevel: (level) => parts.ground.log.level(level),
     credentials: { ...stored.credentials, verify: (name) => verify(inForce.world, name) },
     explain: (asked) => explainRequest(inForce.world, asked, clock),
+    identify: (asked) => identifyRequest({ ...inForce.world, runs, log: parts.ground.log }, asked),
     async revoke({ run, workload, credential, undo }) {
       if (undo) {
         revocations.lift({ workload, credential })
@@ -106,13 +110,18 @@ function portsOf(parts: AdminParts): AdminPorts {
       return { ok: true, leases, calls }
     },
     runs: {
-      list: () => runs.list().map(({ placeholders: _, pointer: __, ended: ___, ...run }) => run),
+      list: () => runs.list().map((run) => shown(run, runs)),
       resume: (id) => runs.resume(id),
       end: (id) => runs.end(id),
     },
     metrics: () => parts.ground.metrics.text(),
     record: (what) => parts.ground.records.administration('admin socket', what),
   }
+}
+
+/** Without what opens anything. */
+function shown({ placeholders: _, pointer: __, ended: ___, ...run }: Run, runs: Runs): Readonly<Record<string, unknown>> {
+  return { ...run, ...runs.counts(run.id) }
 }
 
 function status(parts: AdminParts): Readonly<Record<string, unknown>> {
@@ -153,7 +162,7 @@ function status(parts: AdminParts): Readonly<Record<string, unknown>> {
     runs: runs
       .list()
       .filter((run) => run.state !== 'ended')
-      .map(({ placeholders: _, pointer: __, ended: ___, ...run }) => run),
+      .map((run) => shown(run, runs)),
     suspensions: runs.suspensions(),
     revoked: { workloads: [...revocations.workloads], credentials: [...revocations.credentials] },
     warnings: [

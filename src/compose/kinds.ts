@@ -10,6 +10,9 @@ import { credentialKinds } from '../obtain/credential-providers.ts'
 
 export const kinds: Kinds = { trust: trustKinds, credential: credentialKinds, condition: conditionKinds }
 
+/** For commands, which know no room but this one. */
+export const catalogServices = catalog
+
 /** Throws ConfigMistakes. */
 export function loadConfig(file: string | null, dataDir: string | null): Config {
   return readConfig(file, {

@@ -36,6 +36,7 @@ export async function openOffline(where: { readonly dataDir: string; readonly co
       stop: not,
       logLevel: not,
       explain: not,
+      identify: not,
       revoke: not,
       runs: { list: not, resume: not, end: not },
       metrics: not,

@@ -55,6 +55,7 @@ export function createRunDoorFor(parts: RunDoorParts): RunDoor {
     },
     describe: (run) => describe(parts, run),
     ended: parts.ended,
+    blocked: (run) => parts.runs.blocked(run.id),
   })
 }
 

@@ -84,7 +84,7 @@ export function createSteps(parts: StepParts): Steps {
     return lease
   }
   return {
-    record: (call) => counted(parts.records.call(call), call, parts.metrics, parts.clock),
+    record: (call) => counted(parts.records.call(call), call, parts),
     identify: (call) => identify(call.connection),
     decide: (call, identity) => {
       if (call.service === null) throw new Refusal('accept.host_unmanaged', call.target.host)
@@ -116,21 +116,44 @@ export function createSteps(parts: StepParts): Steps {
   }
 }
 
-function counted(record: ReturnType<AuditRecords['call']>, call: Call, metrics: Metrics, clock: Clock): ReturnType<Steps['record']> {
+function counted(
+  record: ReturnType<AuditRecords['call']>,
+  call: Call,
+  { metrics, clock, runs }: Pick<StepParts, 'metrics' | 'clock' | 'runs'>,
+): ReturnType<Steps['record']> {
   const name = call.service?.name ?? 'none'
+  const ended = endedIn(runs, call)
   return {
-    identified: (identity) => record.identified(identity),
+    identified(identity) {
+      ended.identified(identity)
+      record.identified(identity)
+    },
     decided: (decision) => record.decided(decision),
     leased: (lease) => record.leased(lease),
     note: (note) => record.note(note),
     intent: () => record.intent(),
     outcome(status, bytes, scrubbed) {
       metrics.answered(name, status, (clock.now() - call.startedAt) / 1000)
+      ended.with(null)
       record.outcome(status, bytes, scrubbed)
     },
     refused(refusal) {
       metrics.refused(refusal.code)
+      ended.with(refusal.code)
       record.refused(refusal)
+    },
+  }
+}
+
+/** Counts a call for its run, once it is known which. */
+function endedIn(runs: Runs, { target }: Pick<Call, 'target'>): { identified(identity: Identity): void; with(code: string | null): void } {
+  let run: string | null = null
+  return {
+    identified(identity) {
+      run = identity.run
+    },
+    with(code) {
+      if (run !== null) runs.count(run, { host: target.host, action: target.action, code })
     },
   }
 }
@@ -144,7 +167,25 @@ export function createTunnelSteps(parts: TunnelParts): TunnelSteps {
   const identify = createIdentifyStep(parts)
   const tunnels = new Map<string, number>()
   return {
-    record: parts.records.tunnel,
+    record(call) {
+      const record = parts.records.tunnel(call)
+      const ended = endedIn(parts.runs, call)
+      return {
+        ...record,
+        identified(identity) {
+          ended.identified(identity)
+          record.identified(identity)
+        },
+        ended(bytesIn, bytesOut) {
+          ended.with(null)
+          record.ended(bytesIn, bytesOut)
+        },
+        refused(refusal) {
+          ended.with(refusal.code)
+          record.refused(refusal)
+        },
+      }
+    },
     listed: (host) => parts.world().config.tunnels.some((one) => one.host === host),
     identify,
     decide(call, identity) {

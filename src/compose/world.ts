@@ -4,7 +4,7 @@ import { createServiceTable, type ServiceTable } from '../catalog/service-table.
 import type { Config, CredentialRule } from '../config/config.ts'
 import { conditionKinds } from '../decide/conditions.ts'
 import { createDecide, type Decider } from '../decide/decide.ts'
-import { createIdentify } from '../identify/identify.ts'
+import { createIdentify, type Provider } from '../identify/identify.ts'
 import { trustKinds } from '../identify/trust-providers.ts'
 import type { Clock } from '../model/clock.ts'
 import type { Evidence } from '../model/evidence.ts'
@@ -31,6 +31,8 @@ export interface World {
   readonly identify: (evidence: Evidence, signal: AbortSignal) => Promise<Identity>
   readonly credentials: ReadonlyMap<string, CredentialInForce>
   credentialFor(identity: Pick<Identity, 'workload' | 'groups'>, service: Service): string | null
+  /** For `ostiary identify`: they bind no token to whoever shows it. */
+  readonly unbound: readonly Provider[]
   /** Would a token help this peer? */
   readonly tokensCanIdentify: boolean
 }
@@ -49,12 +51,7 @@ const configuredFileBytesMax = 4 * 1024 * 1024
 
 export function createWorld(config: Config, hosts: WorldHosts): World {
   const services = createServiceTable(config.services)
-  const providers = config.trustProviders.map((chosen) => {
-    const kind = trustKinds.find((one) => one.name === chosen.kind)
-    if (kind === undefined) throw new Error(`unknown trust provider kind ${chosen.kind}`)
-    const host: TrustHost = { ...hosts.plain, once: hosts.once, audience: config.audience }
-    return { name: chosen.name, kind: chosen.kind, provider: kind.start(chosen.config, host, chosen.name) }
-  })
+  const providers = startProviders(config, hosts, hosts.once)
   const identify = createIdentify({
     providers,
     kinds: trustKinds,
@@ -86,8 +83,18 @@ export function createWorld(config: Config, hosts: WorldHosts): World {
     identify,
     credentials,
     credentialFor,
+    unbound: startProviders(config, hosts, () => true),
     tokensCanIdentify: config.trustProviders.some((one) => one.kind !== 'process'),
   }
+}
+
+function startProviders(config: Config, hosts: WorldHosts, once: TrustHost['once']): readonly Provider[] {
+  return config.trustProviders.map((chosen) => {
+    const kind = trustKinds.find((one) => one.name === chosen.kind)
+    if (kind === undefined) throw new Error(`unknown trust provider kind ${chosen.kind}`)
+    const host: TrustHost = { ...hosts.plain, once, audience: config.audience }
+    return { name: chosen.name, kind: chosen.kind, provider: kind.start(chosen.config, host, chosen.name) }
+  })
 }
 
 function startCredentials(config: Config, hosts: WorldHosts): ReadonlyMap<string, CredentialInForce> {

@@ -32,6 +32,8 @@ const request = z.strictObject({
       .max(limits.crossingsMax),
   }),
 })
+/** The command has ended: what was blocked in it? */
+const finish = z.strictObject({ finish: z.literal(true) })
 const evidenceAnswer = z.strictObject({ evidence: z.string().max(limits.evidenceBytesMax).nullable(), id: z.number() })
 
 export type RunRequest = z.infer<typeof request>['open']
@@ -52,6 +54,8 @@ export interface RunDoorOptions {
   /** What the launcher needs to know of it. */
   readonly describe: (run: Run) => Readonly<Record<string, unknown>>
   readonly ended: (run: Run) => void
+  /** What was refused in the run, for the list at its end. */
+  readonly blocked: (run: Run) => readonly object[]
 }
 
 export interface RunDoor {
@@ -122,7 +126,10 @@ export function createRunDoor(options: RunDoorOptions): RunDoor {
   }
 
   function answered(run: Run, line: string): void {
-    const parsed = evidenceAnswer.safeParse(parseJson(line))
+    const message = parseJson(line)
+    if (finish.safeParse(message).success)
+      return void visits.get(run.id)?.socket.write(`${JSON.stringify({ blocked: options.blocked(run) })}\n`)
+    const parsed = evidenceAnswer.safeParse(message)
     const visitor = visits.get(run.id)
     if (!parsed.success || visitor === undefined) return
     visitor.asks.get(parsed.data.id)?.(parsed.data.evidence)

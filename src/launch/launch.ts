@@ -9,7 +9,7 @@ import { doors } from './doors.ts'
 import { type CrossingsAsked, makeNetwork, NoIsolation, readCrossings } from './isolate.ts'
 import { keepFree } from './later.ts'
 import { strangerAtPort } from './port-owner.ts'
-import { DoorClosed, type OpenRun, openRun } from './run-door-client.ts'
+import { type Blocked, DoorClosed, type OpenRun, openRun } from './run-door-client.ts'
 import { networkSteps, probeSandbox, type Sandbox, sandboxWords } from './sandbox.ts'
 import { runEnvironment } from './variables.ts'
 
@@ -22,6 +22,8 @@ export interface LaunchOptions {
   readonly looksLikeKey: (value: string) => string | null
   /** One honest line each, for stderr. */
   readonly say: (line: string) => void
+  /** What was refused in the run, once the command has ended; called only where there was any. */
+  readonly whenBlocked: (workload: string, blocked: readonly Blocked[]) => void
   /** Do not even try a namespace (for tests and for `--no-namespace`). */
   readonly plain: boolean
   /** Doors to leave open, by name, or sockets by their absolute path. */
@@ -79,6 +81,8 @@ export async function launch(options: LaunchOptions): Promise<number> {
   over = true
   later.stop()
   network?.close()
+  const blocked = await run.blocked()
+  if (blocked.length > 0) options.whenBlocked(run.description.workload, blocked)
   run.close()
   return code
 }

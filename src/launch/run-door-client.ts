@@ -27,8 +27,19 @@ export interface OpenRun {
   readonly brokerUid: number | null
   /** Runs when the broker ended the run or went away. */
   whenEnded(run: () => void): void
+  /** What was refused in the run until now; empty when the broker does not say in time. */
+  blocked(): Promise<readonly Blocked[]>
   close(): void
 }
+
+export interface Blocked {
+  readonly host: string
+  readonly action: string
+  readonly code: string
+  readonly count: number
+}
+
+const blockedMs = 1_000
 
 /** The broker's no, in its own words. */
 export class DoorClosed extends Error {
@@ -46,6 +57,7 @@ export function openRun(path: string, asked: Asked): Promise<OpenRun> {
     let buffered = ''
     let opened = false
     let ended = (): void => {}
+    const said = Promise.withResolvers<readonly Blocked[]>()
     socket.setEncoding('utf8')
     socket.once('error', (error: NodeJS.ErrnoException) => {
       if (!opened)
@@ -82,9 +94,15 @@ export function openRun(path: string, asked: Asked): Promise<OpenRun> {
             whenEnded: (run) => {
               ended = run
             },
+            blocked() {
+              if (!socket.destroyed) socket.write(`${JSON.stringify({ finish: true })}\n`)
+              setTimeout(() => said.resolve([]), socket.destroyed ? 0 : blockedMs).unref()
+              return said.promise
+            },
             close: () => socket.destroy(),
           })
-        } else if (message.want === 'evidence') void answer(socket, asked.evidenceFile, message.id)
+        } else if (message.blocked !== undefined) said.resolve(message.blocked)
+        else if (message.want === 'evidence') void answer(socket, asked.evidenceFile, message.id)
         else if (message.ended !== undefined) ended()
       }
     })

@@ -27,6 +27,8 @@ export interface Entry {
   readonly decision?: 'permit' | 'refuse'
   readonly code?: string
   readonly detail?: string
+  /** Code of the refusal that there would have been: the workload is only observed. */
+  readonly observed?: string
   readonly policies?: readonly string[]
   readonly facts?: Readonly<Record<string, unknown>>
   readonly policyVersion?: string

@@ -92,6 +92,8 @@ export const limits = {
 
   // runs
   runsMax: 10_000,
+  /** Kinds of blocked calls that are remembered for the list at a run's end. */
+  blockedKindsPerRunMax: 50,
   tripsBeforeSuspension: 3,
   tripWindowMs: 60_000,
   crossingsMax: 32,

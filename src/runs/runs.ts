@@ -26,8 +26,19 @@ export interface Suspension {
   readonly trips: number
 }
 
+/** Equal calls of a run that were refused. */
+export interface Blocked {
+  readonly host: string
+  readonly action: string
+  readonly code: string
+  count: number
+}
+
 interface Kept {
   run: Run
+  calls: number
+  refused: number
+  readonly blocked: Map<string, Blocked>
   readonly end: AbortController
   trips: number[]
 }
@@ -73,7 +84,7 @@ export function createRuns(options: RunsOptions) {
       state: 'open',
       ended: end.signal,
     }
-    runs.set(id, { run, end, trips: [] })
+    runs.set(id, { run, end, trips: [], calls: 0, refused: 0, blocked: new Map() })
     byPointer.set(pointer, id)
     byRoot.set(opening.root, id)
     for (const { service, value } of placeholders) owners.set(value, { run: id, service })
@@ -136,9 +147,26 @@ export function createRuns(options: RunsOptions) {
     options.onSuspended(kept.suspended)
   }
 
+  /** A call of a run came to its end: `code` of its refusal, or null. */
+  function count(id: string, call: { readonly host: string; readonly action: string; readonly code: string | null }): void {
+    const kept = runs.get(id)
+    if (kept === undefined) return
+    kept.calls += 1
+    const { host, action, code } = call
+    if (code === null) return
+    kept.refused += 1
+    const key = JSON.stringify([host, action, code])
+    const known = kept.blocked.get(key)
+    if (known !== undefined) known.count += 1
+    else if (kept.blocked.size < limits.blockedKindsPerRunMax) kept.blocked.set(key, { host, action, code, count: 1 })
+  }
+
   return {
     open,
     end,
+    count,
+    blocked: (id: string): readonly Blocked[] => [...(runs.get(id)?.blocked.values() ?? [])],
+    counts: (id: string) => ({ calls: runs.get(id)?.calls ?? 0, blocked: runs.get(id)?.refused ?? 0 }),
     resume,
     member,
     trip,

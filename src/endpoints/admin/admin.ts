@@ -24,6 +24,7 @@ export interface AdminPorts {
   issuer: { jwks(credential: string | null): Promise<Json>; rotate(credential: string): Promise<Json> }
   caPem(): string
   explain(asked: Explained): Promise<Json>
+  identify(asked: { pid?: number | undefined; token?: string | undefined }): Promise<object>
   revoke(what: { run?: string | undefined; workload?: string | undefined; credential?: string | undefined; undo: boolean }): Promise<Json>
   runs: { list(): readonly Json[]; resume(id: string): void; end(id: string): boolean }
   metrics(): Promise<string>
@@ -40,6 +41,9 @@ const explainBody = z.strictObject({
   labels: z.record(z.string(), z.string()).optional(),
 })
 export type Explained = z.infer<typeof explainBody>
+const identifyBody = z
+  .strictObject({ pid: z.int().min(1).optional(), token: z.string().max(limits.evidenceBytesMax).optional() })
+  .refine((body) => (body.pid === undefined) !== (body.token === undefined), 'name a pid or a token')
 const revokeBody = z
   .strictObject({
     run: z.string().optional(),
@@ -112,6 +116,7 @@ export function adminRoutes(ports: AdminPorts, log: Log): Hono {
   })
 
   app.post('/explain', async (c) => c.json(await ports.explain(explainBody.parse(await body(c.req.raw)))))
+  app.post('/identify', async (c) => c.json(await ports.identify(identifyBody.parse(await body(c.req.raw)))))
   app.post('/revoke', async (c) => {
     const what = revokeBody.parse(await body(c.req.raw))
     await ports.record(`revoke ${JSON.stringify(what)}`)
