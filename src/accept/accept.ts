@@ -1,6 +1,7 @@
 // The doors for agents: an explicit proxy (CONNECT with TLS interception, absolute form) and a base-URL reverse proxy. Every
 // way in ends in the same Call with one Target; what is not understood is refused here and recorded.
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import type { RequestMessage } from '../http/read-head.ts'
 import type { Call, ConnectionMemory, TunnelCall } from '../model/call.ts'
 import type { Clock } from '../model/clock.ts'
@@ -14,7 +15,8 @@ import { aimAbsolute, aimBaseUrl, type Lookup } from './aim.ts'
 import type { Leaves } from './authority.ts'
 import type { Authority } from './canonical.ts'
 import { type ConnectOptions, createConnect } from './connect.ts'
-import { Connection, type ConnectionOwner } from './connection.ts'
+import { Connection, type ConnectionOwner, type Held } from './connection.ts'
+import { H2Connection } from './h2-connection.ts'
 import { insideDoor } from './inside.ts'
 import { createListeners, type Listeners } from './listeners.ts'
 import { nothingPresented, type Presented, presented, samePresented } from './presented.ts'
@@ -76,7 +78,7 @@ interface House {
   readonly options: AcceptOptions
   readonly limits: Limits
   readonly listeners: Listeners
-  readonly connections: Set<Connection>
+  readonly connections: Set<Held>
   draining: boolean
   baseUrlNames: ReadonlySet<string>
 }
@@ -111,7 +113,7 @@ export function createAccept(options: AcceptOptions): Accept {
     async stop() {
       house.draining = true
       listeners.close()
-      for (const connection of [...connections]) if (connection.idle) connection.close()
+      for (const connection of [...connections]) connection.drain()
       await listeners.emptied(limits.drainMs)
       clearInterval(sweep)
       for (const connection of [...connections]) connection.close()
@@ -120,7 +122,7 @@ export function createAccept(options: AcceptOptions): Accept {
     },
     stats() {
       let calls = 0
-      for (const connection of connections) if (connection.busy) calls++
+      for (const connection of connections) calls += connection.calls
       return { connections: listeners.sockets.size, calls }
     },
     get connections() {
@@ -214,7 +216,10 @@ function connectOptions(house: House): Omit<ConnectOptions, 'challenged'> {
     ...options,
     limits,
     ownerFor: (way, caller, authority) => ownerFor(house, way, caller, authority),
-    open: (socket, owner) => void connections.add(new Connection(socket, owner)),
+    open(socket, owner) {
+      const h2 = socket instanceof TLSSocket && socket.alpnProtocol === 'h2'
+      connections.add(h2 ? new H2Connection(socket, owner, 'https') : new Connection(socket, owner))
+    },
     draining: () => house.draining,
   }
 }
@@ -245,6 +250,8 @@ function baseUrlDoor(house: House): (socket: Socket) => void {
           return { ...aimed, memory }
         })
       },
+      // RFC 9113 §3.3: with prior knowledge, in clear.
+      http2: (same) => void house.connections.add(new H2Connection(same, owner, 'http')),
     }
     house.connections.add(new Connection(socket, owner))
   }

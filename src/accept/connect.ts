@@ -96,7 +96,7 @@ export function intercept(
   const secure = new tls.TLSSocket(socket, {
     isServer: true,
     secureContext,
-    ALPNProtocols: ['http/1.1'],
+    ALPNProtocols: ['h2', 'http/1.1'],
     SNICallback(name, done) {
       asked = name.toLowerCase()
       if (asked !== host) disagree('CONNECT and SNI')

@@ -19,7 +19,9 @@ export interface ConnectionOwner {
   defect(error: unknown): void
   /** Takes a CONNECT over; `rest` is what followed its head. */
   connect?(head: RequestMessage, socket: Socket, rest: Buffer): void
-  closed(connection: Connection): void
+  /** Takes over a connection that begins with the preface of HTTP/2, which is unread again. */
+  http2?(socket: Socket): void
+  closed(connection: Held): void
   newId(): string
   now(): number
   monotonic(): number
@@ -27,12 +29,27 @@ export interface ConnectionOwner {
   readonly limits: Limits
 }
 
+/** A connection as its listener holds it, whatever is spoken on it. */
+export interface Held {
+  /** Calls under way. */
+  readonly calls: number
+  /** Called by the listener's one timer. */
+  checkTime(now: number): void
+  /** Ends it as soon as no call is under way, and takes no further one. */
+  drain(): void
+  /** At once. */
+  close(): void
+}
+
+/** RFC 9113 §3.4, up to its first empty line. */
+const http2Preface = 'PRI * HTTP/2.0\r\n\r\n'
+
 type Phase = 'head' | 'aiming' | 'call' | 'ending' | 'closed'
 
 const lingerMs = 2_000
 const growBytesMin = 1_024
 
-export class Connection {
+export class Connection implements Held {
   readonly socket: Socket
   readonly #owner: ConnectionOwner
   /** What was received and not yet read as a head or body. */
@@ -45,7 +62,7 @@ export class Connection {
   #pumping = false
   #call: AgentCall | null = null
   #since: number
-  #calls = 0
+  #answered = 0
   readonly #listeners: readonly (readonly [string, (argument: never) => void])[]
 
   constructor(socket: Socket, owner: ConnectionOwner) {
@@ -63,21 +80,19 @@ export class Connection {
     for (const [event, listener] of this.#listeners) socket.on(event, listener as () => void)
   }
 
-  /** Between two requests, or before the first. */
-  get idle(): boolean {
-    return this.#phase === 'head' && this.#buffered === null
+  get calls(): number {
+    return this.#phase === 'call' || this.#phase === 'aiming' ? 1 : 0
   }
 
-  get busy(): boolean {
-    return this.#phase === 'call' || this.#phase === 'aiming'
+  drain(): void {
+    if (this.#phase === 'head' && this.#buffered === null) this.close()
   }
 
-  /** Called by the listener's one timer. */
   checkTime(now: number): void {
     const { limits } = this.#owner
     const waited = now - this.#since
     if (this.#phase === 'head') {
-      if (waited <= (this.#buffered === null && this.#calls > 0 ? limits.idleMs : limits.headMs)) return
+      if (waited <= (this.#buffered === null && this.#answered > 0 ? limits.idleMs : limits.headMs)) return
       if (this.#buffered === null) this.close()
       else this.#refuse(new Refusal('http.timeout', 'headMs'), null)
     } else if (this.#phase === 'aiming') {
@@ -147,6 +162,12 @@ export class Connection {
       return false
     }
     if (end < 0) return false
+    if (this.#answered === 0 && this.#owner.http2 !== undefined && buffer.toString('latin1', 0, end) === http2Preface) {
+      this.#leave()
+      this.socket.unshift(buffer)
+      this.#owner.http2(this.socket)
+      return false
+    }
     let head: RequestMessage
     try {
       const old = modernConnect(buffer, end)
@@ -167,11 +188,16 @@ export class Connection {
       return
     }
     const rest = this.#buffered ?? Buffer.alloc(0)
+    this.#leave()
+    this.#owner.connect(head, this.socket, rest)
+  }
+
+  /** Somebody else has the socket from here on. */
+  #leave(): void {
     this.#phase = 'closed'
     this.socket.pause()
     for (const [event, listener] of this.#listeners) this.socket.off(event, listener as () => void)
     this.#owner.closed(this)
-    this.#owner.connect(head, this.socket, rest)
   }
 
   #aim(head: RequestMessage): void {
@@ -195,7 +221,7 @@ export class Connection {
   #begin(head: RequestMessage, aimed: Aimed): void {
     if (this.#phase !== 'aiming') return
     this.#phase = 'call'
-    this.#calls++
+    this.#answered++
     const rest = this.#buffered
     this.#keepRest(null)
     const call = new AgentCall(this, this.#owner, head, aimed)

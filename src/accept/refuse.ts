@@ -1,5 +1,6 @@
 // What an agent reads when it is told no: a problem document of constant text, never a CORS header (invariants 4 and 16).
 import { STATUS_CODES } from 'node:http'
+import type { ServerHttp2Stream, ServerStreamResponseOptions } from 'node:http2'
 import { plainResponse, problemDocument } from '../http/write-head.ts'
 import type { Refusal } from '../model/refusal.ts'
 
@@ -19,4 +20,20 @@ export function refusalBytes(refusal: Refusal, id: string, form: RefusalForm): B
   if (refusal.status === 407) fields.push(['Proxy-Authenticate', 'Basic realm="ostiary"'])
   const reason = form.reason ? `${STATUS_CODES[refusal.status] ?? 'Refused'} ostiary:${refusal.code}` : ''
   return plainResponse(refusal.status, reason, fields, form.head ? nothing : problemDocument(refusal, id), form.keepAlive)
+}
+
+/** The same document in a stream of HTTP/2. */
+export function refuseStream(stream: ServerHttp2Stream, refusal: Refusal, id: string): void {
+  if (stream.destroyed || stream.closed || stream.headersSent) return
+  const document = problemDocument(refusal, id)
+  // Node ends our side of a HEAD request by itself.
+  const endStream = stream.writableEnded
+  const fields = ['content-type', 'application/problem+json', 'content-length', String(document.length)]
+  respond(stream, [':status', String(refusal.status), ...fields], { endStream })
+  if (!endStream) stream.end(document)
+}
+
+/** Nothing of our own beside what the list says: a Date is the API's (the option is missing from the types). */
+export function respond(stream: ServerHttp2Stream, list: readonly string[], options: ServerStreamResponseOptions): void {
+  stream.respond(list, { ...options, sendDate: false } as ServerStreamResponseOptions)
 }

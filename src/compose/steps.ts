@@ -49,6 +49,8 @@ export function createIdentifyStep(
   parts: Pick<StepParts, 'world' | 'clock' | 'runs' | 'runEvidence'>,
 ): (memory: ConnectionMemory) => Identity | Promise<Identity> {
   const remembered = new WeakMap<ConnectionMemory, Remembered>()
+  /** Streams that begin together on one connection wait for one proof. */
+  const proving = new WeakMap<ConnectionMemory, { readonly world: World; readonly identity: Promise<Identity> }>()
 
   async function prove(memory: ConnectionMemory): Promise<Identity> {
     const world = parts.world()
@@ -60,7 +62,14 @@ export function createIdentifyStep(
 
   return (memory) => {
     const known = remembered.get(memory)
-    if (known === undefined || known.world !== parts.world() || known.identity.expiresAt <= parts.clock.now()) return prove(memory)
+    if (known === undefined || known.world !== parts.world() || known.identity.expiresAt <= parts.clock.now()) {
+      const world = parts.world()
+      const under = proving.get(memory)
+      if (under?.world === world) return under.identity
+      const identity = prove(memory).finally(() => proving.delete(memory))
+      proving.set(memory, { world, identity })
+      return identity
+    }
     const { run } = known.identity
     if (run === null) return known.identity
     const state = parts.runs.byId(run)?.state

@@ -14,7 +14,12 @@ export interface BodySink {
 type Extension = '' | ';' | '=' | 'name' | 'value'
 type State = 'content' | 'size' | 'size-end' | 'content-end' | 'trailers' | 'done'
 
-const noTrailers: readonly (readonly [string, string])[] = []
+type Trailers = readonly (readonly [string, string])[]
+
+const noTrailers: Trailers = []
+
+const bad = (side: 'request' | 'answer', detail: string): Refusal =>
+  new Refusal(side === 'request' ? 'http.malformed' : 'forward.bad_answer', detail)
 
 export class BodyReader {
   readonly #side: 'request' | 'answer'
@@ -60,7 +65,7 @@ export class BodyReader {
   }
 
   #bad(detail: string): Refusal {
-    return new Refusal(this.#side === 'request' ? 'http.malformed' : 'forward.bad_answer', detail)
+    return bad(this.#side, detail)
   }
 
   #finish(trailers: readonly (readonly [string, string])[]): void {
@@ -141,24 +146,30 @@ export class BodyReader {
     return end
   }
 
-  #readTrailers(text: string): readonly (readonly [string, string])[] {
+  #readTrailers(text: string): Trailers {
     const lines = text.split('\r\n')
-    if (lines.length > limits.trailerFieldsMax) throw this.#bad('trailers: too many')
-    const trailers = lines.map((line) => this.#readTrailer(line))
-    // RFC 9110 §6.5.1 lets us discard trailers. Those of a request could stand in a slot that only the service knows.
-    return this.#side === 'request' ? noTrailers : trailers.filter(([name]) => !neverTrails(name))
+    const pairs = lines.map((line): [string, string] => {
+      const colon = Math.max(0, line.indexOf(':'))
+      return [line.slice(0, colon), withoutBlanks(line, colon + 1)]
+    })
+    return checkTrailers(pairs, this.#side)
   }
+}
 
-  #readTrailer(line: string): readonly [string, string] {
-    const colon = line.indexOf(':')
-    const name = line.slice(0, colon)
-    const value = withoutBlanks(line, colon + 1)
-    if (colon < 1 || !every(name, tokenByte) || !every(value, valueBytes[this.#side])) throw this.#bad('trailers: not a field')
-    const lower = name.toLowerCase().replaceAll('_', '-')
-    if (this.#side === 'request' && (neverTrails(lower) || /auth|key|token|secret|password/.test(lower)))
-      throw this.#bad('trailers: a field that may not stand there')
-    return [lower, value]
-  }
+/** Those that may pass. Throws Refusal http.malformed or forward.bad_answer. */
+export function checkTrailers(pairs: readonly (readonly [string, string])[], side: 'request' | 'answer'): Trailers {
+  if (pairs.length > limits.trailerFieldsMax) throw bad(side, 'trailers: too many')
+  const trailers = pairs.map(([name, value]) => checkTrailer(name, value, side))
+  // RFC 9110 §6.5.1 lets us discard trailers. Those of a request could stand in a slot that only the service knows.
+  return side === 'request' ? noTrailers : trailers.filter(([name]) => !neverTrails(name))
+}
+
+function checkTrailer(name: string, value: string, side: 'request' | 'answer'): readonly [string, string] {
+  if (name === '' || !every(name, tokenByte) || !every(value, valueBytes[side])) throw bad(side, 'trailers: not a field')
+  const lower = name.toLowerCase().replaceAll('_', '-')
+  if (side === 'request' && (neverTrails(lower) || /auth|key|token|secret|password/.test(lower)))
+    throw bad(side, 'trailers: a field that may not stand there')
+  return [lower, value]
 }
 
 /** RFC 9110 §6.5.1: framing, routing and credentials never come as trailers, nor what ends with this connection. */

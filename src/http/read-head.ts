@@ -46,6 +46,11 @@ export class Fields {
     return this.buffer.toString('latin1', this.marks[index * 4 + 2] as number, this.marks[index * 4 + 3] as number)
   }
 
+  /** The name as it was written. */
+  spelled(index: number): string {
+    return this.buffer.toString('latin1', this.marks[index * 4], this.marks[index * 4 + 1])
+  }
+
   get(name: string): string | undefined {
     let found: string | undefined
     for (let index = 0; index < this.names.length; index++) {

@@ -11,10 +11,14 @@ import { type Fields, type Framing, type RequestMessage, ResponseMessage } from 
 export function writeRequestHead(head: RequestMessage, edits: Edits, target: Target, framing: Framing): Buffer {
   for (const [name] of edits.set) if (!isOurs(name)) throw new Refusal('inject.bad_value', 'a field that only the writer may set')
   const path = edits.target === null ? `${target.path}${target.query}` : originForm(edits.target)
-  const host = target.host.includes(':') ? `[${target.host}]` : target.host
-  const port = target.port === (target.scheme === 'https' ? 443 : 80) ? '' : `:${target.port}`
-  const first = `${target.method} ${path} HTTP/1.1\r\nHost: ${host}${port}\r\n`
+  const first = `${target.method} ${path} HTTP/1.1\r\nHost: ${authorityOf(target)}\r\n`
   return assemble(first, head, edits.remove, edits.set, framingLine(framing), false)
+}
+
+/** Host, or `:authority`: without a port that goes without saying. */
+export function authorityOf({ scheme, host, port }: Target): string {
+  const name = host.includes(':') ? `[${host}]` : host
+  return port === (scheme === 'https' ? 443 : 80) ? name : `${name}:${port}`
 }
 
 /** A HEAD answer and a 304 keep the Content-Length of what they stand for; 1xx and 204 have none (RFC 9110 §8.6). */
@@ -40,12 +44,12 @@ function framingLine(framing: Framing): string {
   return framing.kind === 'chunked' ? 'Transfer-Encoding: chunked\r\n' : ''
 }
 
-function passes(name: string, remove: ReadonlySet<string>, keepLength: boolean): boolean {
+export function passes(name: string, remove: ReadonlySet<string>, keepLength: boolean): boolean {
   if (framingNames.has(name)) return keepLength && name === 'content-length'
   return !endsHere(name) && !remove.has(name)
 }
 
-function isOurs(name: string): boolean {
+export function isOurs(name: string): boolean {
   const lower = name.toLowerCase().replaceAll('_', '-')
   return !framingNames.has(lower) && !endsHere(lower)
 }
@@ -101,7 +105,7 @@ function rangesOf(head: Fields, remove: ReadonlySet<string>, keepLength: boolean
 }
 
 /** A value with CR, LF, NUL or another control would end the field, or the head. */
-function checkedValue(value: Buffer): Buffer {
+export function checkedValue(value: Buffer): Buffer {
   for (let at = 0; at < value.length; at++) {
     const byte = value[at] as number
     if ((byte < 0x20 && byte !== 9) || byte === 0x7f) throw new Refusal('inject.bad_value')
@@ -109,7 +113,7 @@ function checkedValue(value: Buffer): Buffer {
   return value
 }
 
-function checkedName(name: string): string {
+export function checkedName(name: string): string {
   for (let at = 0; at < name.length; at++)
     if (tokenByte[name.charCodeAt(at)] !== 1) throw new Refusal('inject.bad_value', 'the name of a field')
   if (name === '') throw new Refusal('inject.bad_value', 'the name of a field')
@@ -117,7 +121,7 @@ function checkedName(name: string): string {
 }
 
 /** RFC 9112 §3.2.1. A blank would end the target, CR and LF the line. */
-function originForm(target: Buffer): string {
+export function originForm(target: Buffer): string {
   for (const byte of target) if (targetByte[byte] !== 1) throw new Refusal('inject.bad_value', 'the request target')
   if (target[0] !== 0x2f) throw new Refusal('inject.bad_value', 'the request target')
   return target.toString('latin1')

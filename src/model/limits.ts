@@ -22,6 +22,17 @@ export const limits = {
   tunnelsPerWorkloadMax: 64,
   tunnelIdleMs: 600_000,
   leafCacheMax: 1_000,
+  // HTTP/2: one connection's abuse ends with its GOAWAY
+  h2StreamsMax: 100,
+  h2WindowBytes: 65_535,
+  h2CookieCrumbsMax: 64,
+  /** Resets by the agent that come at once, and a second after that (CVE-2023-44487). */
+  h2ResetsMax: 200,
+  h2ResetsPerSecondMax: 50,
+  /** PING and SETTINGS of the peer; gRPC measures its line by PING as often as data comes. */
+  h2ControlFramesPerSecondMax: 1_000,
+  h2InvalidFramesMax: 100,
+  h2RejectedStreamsMax: 100,
   leafValidMs: 24 * 3_600_000,
 
   // identify

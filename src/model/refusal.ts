@@ -16,11 +16,11 @@ const row = (status: number, says: string, mend: string, oauth?: string): Row =>
 
 export const refusals = {
   // http: the message itself
-  'http.malformed': row(400, 'The request is not valid HTTP/1.1.', 'Look at the detail in the audit entry; the strict reader names the rule that was broken (RFC 9112).'),
+  'http.malformed': row(400, 'The request is not valid HTTP.', 'Look at the detail in the audit entry; the strict reader names the rule that was broken (RFC 9112, RFC 9113).'),
   'http.head_too_large': row(431, 'The head of the request is too large.', 'Send fewer or shorter header fields; the limit is headBytesMax.'),
   'http.target_too_long': row(414, 'The request target is too long.', 'Shorten the URL; the limit is targetBytesMax.'),
   'http.method_unknown': row(501, 'The method is not known here.', 'Use a standard method; TRACE and unknown verbs are refused.'),
-  'http.version': row(505, 'Only HTTP/1.1 is spoken here.', 'Let the client speak HTTP/1.1.'),
+  'http.version': row(505, 'This version of HTTP is not spoken here.', 'Speak HTTP/1.1; or HTTP/2, inside an intercepted tunnel (ALPN) and on the base-URL listener (prior knowledge).'),
   'http.timeout': row(408, 'The request did not arrive in time.', 'The client was silent for longer than headMs or bodyStallMs.'),
 
   // accept: connection and target
