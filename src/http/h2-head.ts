@@ -1,6 +1,5 @@
 // Heads of HTTP/2 as lists of names and values, in and out. What came in is put into the one form that the strict reader
 // judges, so that a request means the same over both versions; nothing is judged twice, and no value can end its line.
-import { sensitiveHeaders } from 'node:http2'
 import { limits } from '../model/limits.ts'
 import type { Edits, ResponseHead } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
@@ -105,8 +104,14 @@ function allOf(text: string, table: Uint8Array): boolean {
   return true
 }
 
-/** The head of a request as the API gets it; what we set is never kept in a table of either side (RFC 7541 §7.1.3). */
-export function requestToList(head: RequestMessage, edits: Edits, target: Target, framing: Framing): string[] {
+export interface RequestList {
+  readonly list: string[]
+  /** Never kept in a table of either side (RFC 7541 §7.1.3): what we set, and what stands for a credential. */
+  readonly sensitive: readonly string[]
+}
+
+/** The head of a request as the API gets it. Throws Refusal inject.bad_value. */
+export function requestToList(head: RequestMessage, edits: Edits, target: Target, framing: Framing): RequestList {
   for (const [name] of edits.set) if (!isOurs(name)) throw new Refusal('inject.bad_value', 'a field that only the writer may set')
   const path = edits.target === null ? `${target.path}${target.query}` : originForm(edits.target)
   const list = [':method', target.method, ':scheme', target.scheme, ':authority', authorityOf(target), ':path', path]
@@ -114,10 +119,8 @@ export function requestToList(head: RequestMessage, edits: Edits, target: Target
   // gRPC's servers demand it: the one thing that TE may say here (RFC 9113 §8.2.2).
   if (head.get('te') === 'trailers') list.push('te', 'trailers')
   if (framing.kind === 'length') list.push('content-length', String(framing.length))
-  return Object.assign(list, { [sensitiveHeaders]: [...edits.set.map(([name]) => name.toLowerCase()), ...alwaysSensitive] })
+  return { list, sensitive: [...edits.set.map(([name]) => name.toLowerCase()), 'cookie'] }
 }
-
-const alwaysSensitive = ['authorization', 'cookie']
 
 /** The head of an answer as the agent gets it; lengths as in HTTP/1.1 (see writeResponseHead). */
 export function answerToList(head: ResponseHead, edits: Edits, framing: Framing): string[] {
