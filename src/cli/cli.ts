@@ -159,6 +159,14 @@ function words(program: Command, context: MakeContext, ends: Ends): void {
     )
     .action(async (options) => ends((await import('./check.ts')).check(context(), options)))
   program
+    .command('registries')
+    .description("the package registries of this machine's own tools (npm, pip, cargo, go), as lines for the configuration")
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ostiary registries\n  ostiary registries --json\n\nIt asks the tools in your home and names no registry itself. Exit code 1 when none is found.',
+    )
+    .action(async () => ends((await import('./registries.ts')).registries(context())))
+  program
     .command('doctor')
     .description('what this machine can do for Ostiary, and what to mend')
     .action(async () => ends((await import('./doctor.ts')).doctor(context())))

@@ -11,10 +11,12 @@ export function leadsGitToCredentials(name: string): boolean {
   return dropped.test(name)
 }
 
-export function gitVariables(services: readonly GitService[]): Readonly<Record<string, string>> {
+export function gitVariables(services: readonly GitService[], proxy: string): Readonly<Record<string, string>> {
   const settings: (readonly [key: string, value: string])[] = [
     // Else git asks a helper for the password of the proxy.
     ['http.proxyAuthMethod', 'basic'],
+    // A file of the user's may name another proxy, and would win over the variables.
+    ['http.proxy', proxy],
     // gitcredentials(7): an empty helper drops every one that a file names.
     ['credential.helper', ''],
   ]

@@ -34,6 +34,7 @@ const replacesRoots = [
   'GIT_SSL_CAINFO',
   'AWS_CA_BUNDLE',
   'PIP_CERT',
+  'npm_config_cafile',
   'CARGO_HTTP_CAINFO',
   'NIX_SSL_CERT_FILE',
   'CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE',
@@ -64,8 +65,10 @@ export function runEnvironment(
   for (const name of ['NO_PROXY', 'no_proxy']) variables[name] = 'localhost,127.0.0.1,::1'
   for (const name of replacesRoots) variables[name] = run.bundleFile
   for (const name of addsToRoots) variables[name] = run.caFile
+  // What files of the user's say of proxy and roots wins over the usual variables, but not over a tool's own.
+  for (const name of ['npm_config_proxy', 'npm_config_https_proxy', 'PIP_PROXY', 'CARGO_HTTP_PROXY']) variables[name] = proxy
   variables['NODE_USE_ENV_PROXY'] = '1'
-  Object.assign(variables, gitVariables(run.services))
+  Object.assign(variables, gitVariables(run.services, proxy))
   const [host = '', port = ''] = run.proxy.split(/:(?=\d+$)/)
   variables['JAVA_TOOL_OPTIONS'] = `-Dhttps.proxyHost=${host} -Dhttps.proxyPort=${port} -Dhttp.proxyHost=${host} -Dhttp.proxyPort=${port}`
   variables['CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC'] = '1'
