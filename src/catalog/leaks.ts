@@ -55,3 +55,23 @@ export function looksLikeKey(value: string): string | null {
   for (const [vendor, pattern] of patterns) if (pattern.test(text)) return vendor
   return null
 }
+
+export interface ShapedKey {
+  readonly vendor: string
+  readonly value: string
+  readonly start: number
+}
+
+const everywhere = patterns.map(([vendor, pattern]) => [vendor, new RegExp(pattern, 'g')] as const)
+
+/** Every value of a known shape in the text, in order of its start; where two shapes fit one place, the first of the table. */
+export function keysIn(text: string): readonly ShapedKey[] {
+  const found = new Map<number, ShapedKey>()
+  for (const [vendor, pattern] of everywhere)
+    for (const match of text.matchAll(pattern)) {
+      // The full stop of a sentence is in some alphabets and ends no key.
+      const value = match[0].replace(/\.+$/, '')
+      if (!found.has(match.index)) found.set(match.index, { vendor, value, start: match.index })
+    }
+  return [...found.values()].sort((a, b) => a.start - b.start)
+}

@@ -118,6 +118,16 @@ type Ends = (work: Promise<number>) => Promise<void>
 
 function life(program: Command, context: MakeContext, ends: Ends): void {
   program
+    .command('init')
+    .description('find static keys, seal them, try each with one call, then blank it where it stood')
+    .option('--yes', 'seal one key of each service that the catalog knows, without asking')
+    .option('--dry-run', 'only say what would be done')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ostiary init --dry-run\n  ostiary init\n  ostiary init --json     only lists, and changes nothing\n\nKeys are shown masked. A file is rewritten only after its key was sealed, read back and taken by the vendor.',
+    )
+    .action(async (options) => ends((await import('./init/init.ts')).init(context(), options)))
+  program
     .command('start')
     .description('start the broker and the proxy in the foreground')
     .addHelpText(

@@ -25,10 +25,10 @@ export function storedPorts(
         // Each part of a purpose is written with its length before it.
         return rows.map(({ purpose, ...row }) => ({ ...row, service: /^\d+:([^,]+)/.exec(purpose)?.[1] ?? '' }))
       },
-      async set(name, service, value, rotate) {
+      async set(name, service, value, rotate, keep) {
         if (rotate && !(await vault.values.list('secret')).some((row) => row.name === name))
           throw new Error(`there is no secret ${name} to rotate: ostiary secret set ${name} --for ${service}`)
-        const { purpose: _, ...row } = await sealFor(vault, config(), name, service, value, clock.now())
+        const { purpose: _, ...row } = await sealFor(vault, config(), name, service, value, clock.now(), keep)
         changed(name)
         return row
       },

@@ -130,6 +130,7 @@ export async function sealFor(
   service: string,
   value: Buffer,
   now: number,
+  keep = false,
 ): Promise<SealedRow & { service: string }> {
   const found = config.services.find((one) => one.name === service)
   if (found === undefined)
@@ -144,9 +145,24 @@ export async function sealFor(
     dangerouslyFixed: isFixed(config, found),
   }
   const secret = new Secret(value)
-  const row = await vault.values.put('secret', name, purposeText(purpose), secret, now)
-  secret.wipe()
-  return { ...row, service }
+  try {
+    const text = purposeText(purpose)
+    if (keep && (await holdsAnother(vault, name, text, secret)))
+      throw new Error(`${name} is sealed already, with another value: ostiary secret rotate ${name}, or remove it first`)
+    const row = await vault.values.put('secret', name, text, secret, now)
+    if (await holdsAnother(vault, name, text, secret)) throw new Error(`${name} was not sealed as it is: what was read back differs`)
+    return { ...row, service }
+  } finally {
+    secret.wipe()
+  }
+}
+
+async function holdsAnother(vault: Pick<Vault, 'values'>, name: string, purpose: string, secret: Secret): Promise<boolean> {
+  const found = await vault.values.get('secret', name, purpose)
+  if (!(found instanceof Secret)) return found === 'purpose'
+  const other = !found.equals(secret)
+  found.wipe()
+  return other
 }
 
 export function kindOf(name: string): AnyCredentialKind | undefined {

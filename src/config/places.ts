@@ -23,7 +23,7 @@ function named(env: Environment, name: string): string | null {
   return text === '' ? null : resolve(text)
 }
 
-function defaultConfigFile(env: Environment): string {
+export function defaultConfigFile(env: Environment): string {
   return named(env, 'OSTIARY_CONFIG') ?? join(xdg(env, 'XDG_CONFIG_HOME', '.config'), 'ostiary', 'ostiary.yaml')
 }
 

@@ -109,6 +109,13 @@ export const limits = {
   tripWindowMs: 60_000,
   crossingsMax: 32,
 
+  // init: how far it searches a home
+  initSearchMs: 15_000,
+  initEntriesMax: 400_000,
+  initDepthMax: 5,
+  initFileBytesMax: 64 * 1024 * 1024,
+  initGitMs: 5_000,
+
   // endpoints and doors
   adminBodyBytesMax: 1024 * 1024,
   doorLineBytesMax: 64 * 1024,

@@ -54,6 +54,12 @@ export interface Service {
   readonly modelPath: RegExp | null
   /** JSON field that lists tools run by the vendor. */
   readonly toolsField: string | null
+  /** A subscription's token, where the vendor gives one out: its shape, the variable that carries it, what a call adds to lists. */
+  readonly login?: {
+    readonly keyPrefix: string
+    readonly keyVariables: readonly string[]
+    readonly lists: Readonly<Record<string, string>>
+  }
   /** Where the vendor exchanges a signed statement for a token, if it does. */
   readonly tokenUrl: string | null
 }

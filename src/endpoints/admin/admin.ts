@@ -17,7 +17,8 @@ export interface AdminPorts {
   logLevel(level: string): void
   secrets: {
     list(): Promise<readonly Json[]>
-    set(name: string, service: string, value: Buffer, rotate: boolean): Promise<Json>
+    /** `keep`: another value of this name is not replaced. */
+    set(name: string, service: string, value: Buffer, rotate: boolean, keep: boolean): Promise<Json>
     remove(name: string): Promise<boolean>
   }
   credentials: { list(): Promise<readonly Json[]>; verify(name: string): Promise<Json> }
@@ -32,7 +33,12 @@ export interface AdminPorts {
   record(what: string): Promise<void>
 }
 
-const secretBody = z.strictObject({ service: z.string(), value: z.base64(), rotate: z.boolean().default(false) })
+const secretBody = z.strictObject({
+  service: z.string(),
+  value: z.base64(),
+  rotate: z.boolean().default(false),
+  keep: z.boolean().default(false),
+})
 const explainBody = z.strictObject({
   workload: z.string(),
   method: z.string().default('GET'),
@@ -91,11 +97,11 @@ export function adminRoutes(ports: AdminPorts, log: Log): Hono {
 
   app.get('/secrets', async (c) => c.json({ secrets: await ports.secrets.list() }))
   app.put('/secrets/:name', async (c) => {
-    const { service, value, rotate } = secretBody.parse(await body(c.req.raw))
+    const { service, value, rotate, keep } = secretBody.parse(await body(c.req.raw))
     const bytes = Buffer.from(value, 'base64')
     await ports.record(`secret ${rotate ? 'rotate' : 'set'} ${c.req.param('name')} for ${service}`)
     try {
-      return c.json(await ports.secrets.set(c.req.param('name'), service, bytes, rotate))
+      return c.json(await ports.secrets.set(c.req.param('name'), service, bytes, rotate, keep))
     } finally {
       bytes.fill(0)
     }

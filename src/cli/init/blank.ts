@@ -1,0 +1,84 @@
+// Takes keys out of a file: the blanked text replaces it in one step, with its mode and owner. A failure leaves the old file or
+// the blanked one, never a copy; a file that changed meanwhile is not touched.
+import { randomBytes } from 'node:crypto'
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { blank } from './keys.ts'
+
+/** null when it is done; otherwise why the file is as it was. */
+export function blankIn(path: string, values: readonly string[]): string | null {
+  let temporary: string | null = null
+  try {
+    // A symbolic link stays one: what it leads to is rewritten.
+    const real = realpathSync(path)
+    const opened = openSync(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    let before: BigIntStats
+    let text: string
+    try {
+      before = fstatSync(opened, { bigint: true })
+      if (!before.isFile()) return 'it is no regular file'
+      if (before.nlink > 1n) return 'it has another name too (a hard link), under which the key would stay'
+      text = readFileSync(opened, 'latin1')
+    } finally {
+      closeSync(opened)
+    }
+    // The longest first: a key may begin like another one.
+    const blanked = [...values].sort((a, b) => b.length - a.length).reduce((rest, value) => rest.replaceAll(value, blank), text)
+    if (blanked === text) return 'the key does not stand there any more'
+    temporary = join(dirname(real), `.${basename(real).slice(0, 100)}.${randomBytes(6).toString('hex')}.ostiary`)
+    write(temporary, blanked, before)
+    const now = statSync(real, { bigint: true })
+    if (!same(before, now)) return 'it changed meanwhile'
+    renameSync(temporary, real)
+    temporary = null
+    syncFolder(dirname(real))
+    return null
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    return `it cannot be rewritten (${code ?? message})`
+  } finally {
+    if (temporary !== null) rmSync(temporary, { force: true })
+  }
+}
+
+/** Nobody else may open it before it has the owner and mode of the one that it replaces. */
+function write(path: string, text: string, like: BigIntStats): void {
+  const opened = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600)
+  try {
+    writeFileSync(opened, text, 'latin1')
+    const made = fstatSync(opened, { bigint: true })
+    if (made.uid !== like.uid || made.gid !== like.gid) fchownSync(opened, Number(like.uid), Number(like.gid))
+    fchmodSync(opened, Number(like.mode & 0o7777n))
+    fsyncSync(opened)
+  } finally {
+    closeSync(opened)
+  }
+}
+
+function same(before: BigIntStats, now: BigIntStats): boolean {
+  return (['dev', 'ino', 'size', 'mtimeNs', 'ctimeNs'] as const).every((field) => before[field] === now[field])
+}
+
+function syncFolder(path: string): void {
+  const opened = openSync(path, constants.O_RDONLY)
+  try {
+    fsyncSync(opened)
+  } finally {
+    closeSync(opened)
+  }
+}
