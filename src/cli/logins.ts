@@ -1,13 +1,15 @@
 // Logins that an agent holds itself because Ostiary cannot broker them: recognised by their files, never taken or changed.
 import { readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 
 export interface HeldLogin {
   /** The command that uses it. */
   readonly agent: string
   readonly what: string
   readonly path: string
-  /** What to do instead, or to let it through. */
+  /** Name of the door that shows it to a run. */
+  readonly door: string
+  /** What to do instead. */
   readonly instead: string
 }
 
@@ -23,6 +25,7 @@ export function heldLogins(home: string): readonly HeldLogin[] {
       agent: 'codex',
       what: "Codex's ChatGPT login",
       path: codex,
+      door: 'codex-login',
       instead: 'ostiary secret set openai --for openai, and Codex with an API key',
     })
   if (hasText(fieldOf(gemini, null), 'refresh_token') || hasText(fieldOf(gemini, null), 'access_token'))
@@ -30,6 +33,7 @@ export function heldLogins(home: string): readonly HeldLogin[] {
       agent: 'gemini',
       what: "Gemini's Google login",
       path: gemini,
+      door: 'gemini-login',
       instead: 'ostiary secret set gemini --for gemini, and "selectedType": "gemini-api-key" in ~/.gemini/settings.json',
     })
   if (hasText(fieldOf(claude, 'claudeAiOauth'), 'accessToken'))
@@ -37,9 +41,19 @@ export function heldLogins(home: string): readonly HeldLogin[] {
       agent: 'claude',
       what: "Claude Code's own login",
       path: claude,
+      door: 'claude-login',
       instead: '`claude setup-token`, then ostiary secret set anthropic --for anthropic with `slot: bearer`',
     })
   return found
+}
+
+/** One line about the login of the agent that is started: nothing is taken from it without a word, or let through without one. */
+export function loginSays(home: string, command: string, exposed: readonly string[], hides: boolean): string | null {
+  const login = heldLogins(home).find(({ agent }) => agent === basename(command))
+  if (login === undefined) return null
+  if (exposed.includes(login.door) || !hides)
+    return `agent-held: ${login.what} is in the hands of the command; Ostiary does not inject it and cannot scrub it`
+  return `${login.what} is hidden from the command. Instead: ${login.instead}. Or --expose ${login.door} leaves it in the agent's hands`
 }
 
 function fieldOf(path: string, name: string | null): unknown {

@@ -1,5 +1,6 @@
 // `ostiary run [--as WORKLOAD] [--evidence FILE] -- COMMAND`: starts an agent that holds no secret.
 import { existsSync } from 'node:fs'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { styleText } from 'node:util'
 import { looksLikeKey } from '../catalog/leaks.ts'
@@ -7,6 +8,7 @@ import { unknownExposed } from '../launch/covers.ts'
 import { doors } from '../launch/doors.ts'
 import { DoorClosed, launch, NoIsolation } from '../launch/launch.ts'
 import type { Blocked } from '../launch/run-door-client.ts'
+import { loginSays } from './logins.ts'
 import { printable } from './print.ts'
 import { remedy } from './remedy.ts'
 
@@ -63,6 +65,8 @@ export async function runCommand(args: readonly string[], options: RunOptions): 
     say('--isolate is a namespace: leave out --no-namespace')
     return 2
   }
+  const login = loginSays(homedir(), args[0] as string, exposed, options.namespace !== false)
+  if (login !== null) say(login)
   try {
     return await launch({
       door: join(`${options.dataDir}.run`, 'door', 'run.sock'),

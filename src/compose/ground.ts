@@ -13,6 +13,7 @@ import { createLogger, type Logger } from './logger.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { type Paths, pathsOf } from './paths.ts'
 import { openRevocations, type Revocations } from './revocations.ts'
+import { servicesFor } from './services-for.ts'
 import { openVault, type Vault } from './vault.ts'
 
 export interface Ground {
@@ -51,7 +52,7 @@ export async function openGround(first: Config, config: () => Config): Promise<G
   const live = createLiveCalls()
   const runs = createRuns({
     clock,
-    services: () => config().services,
+    services: (workload) => servicesFor(config(), workload),
     suspension: () => config().suspension,
     ownPidNamespace: ownPidNamespace(),
     onSuspended: (one) => {

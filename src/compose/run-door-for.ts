@@ -14,6 +14,7 @@ import { classifyAddress, plainAddress } from '../net/address.ts'
 import { peerOfUnixSocket } from '../net/kernel.ts'
 import type { Runs } from '../runs/runs.ts'
 import type { Paths } from './paths.ts'
+import { servicesFor } from './services-for.ts'
 
 export interface RunDoorParts {
   readonly paths: Paths
@@ -104,7 +105,7 @@ function choose(config: Config, asked: string | null, starter: Starter): Workloa
 function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknown>> {
   const { paths } = parts
   const config = parts.config()
-  const services = config.services.flatMap(({ name, keyVariables, baseUrlVariables, basicAt }) => {
+  const services = servicesFor(config, run.workload).flatMap(({ name, keyVariables, baseUrlVariables, basicAt }) => {
     const placeholder = run.placeholders.find((one) => one.service === name)?.value
     return placeholder === undefined
       ? []

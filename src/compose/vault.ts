@@ -139,9 +139,13 @@ export async function sealFor(
     )
   const rule = config.credentials.find((one) => one.service === service && kindOf(one.kind)?.secretOf(one.config) === name)
   const kind = rule === undefined ? kindOf('static-key') : kindOf(rule.kind)
-  // Before a credential names it, the value is sealed for the service's own slot.
+  const isLogin = found.login !== undefined && value.subarray(0, found.login.keyPrefix.length).toString('latin1') === found.login.keyPrefix
+  // Before a credential names it, the value is sealed for the service's own slot; a subscription's token is always a bearer.
+  const wanted = (kind as AnyCredentialKind).purposeOf(rule?.config ?? { secret: name, ...(isLogin ? { slot: 'bearer' } : {}) }, found)
+  if (isLogin && wanted.slot !== 'bearer')
+    throw new Error(`this is a set-up token: write static-key: { secret: ${name}, slot: bearer } under credentials, and seal it again`)
   const purpose = {
-    ...(kind as AnyCredentialKind).purposeOf(rule?.config ?? { secret: name }, found),
+    ...wanted,
     dangerouslyFixed: isFixed(config, found),
   }
   const secret = new Secret(value)

@@ -45,7 +45,7 @@ interface Kept {
 
 export interface RunsOptions {
   readonly clock: Clock
-  readonly services: () => readonly Service[]
+  readonly services: (workload: string) => readonly Service[]
   readonly suspension: () => { readonly trips: number; readonly windowMs: number }
   readonly ownPidNamespace: string
   readonly onSuspended: (suspension: Suspension) => void
@@ -67,7 +67,7 @@ export function createRuns(options: RunsOptions) {
     const pointer = `run-${randomBytes(16).toString('hex')}`
     const end = new AbortController()
     const placeholders = options
-      .services()
+      .services(opening.workload)
       .filter((service) => service.credential === 'required')
       .map((service) => ({ service: service.name, value: placeholderFor(service) }))
     const run: Run = {

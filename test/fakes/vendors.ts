@@ -25,6 +25,8 @@ export interface VendorsOptions {
   readonly certificate: (hosts: readonly string[]) => { readonly cert: string; readonly key: string }
   /** The only Gemini key that is accepted. */
   readonly geminiKey: string
+  /** Static keys and a set-up token that are accepted too. */
+  readonly keys?: { readonly openai?: string; readonly anthropic?: string; readonly setUpToken?: string }
   /** Uploaded key sets, as an operator would upload them at the vendor. */
   readonly jwks: () => Promise<Readonly<Record<'openai' | 'anthropic', JSONWebKeySet>>>
   readonly expectedAudience: Readonly<Record<'openai' | 'anthropic', string>>
@@ -59,7 +61,7 @@ interface Asked {
 
 export async function startVendors(options: VendorsOptions): Promise<Vendors> {
   const seen: Seen[] = []
-  const secrets = new Set<string>([options.geminiKey])
+  const secrets = new Set<string>([options.geminiKey, ...Object.values(options.keys ?? {})])
   const issued = { openai: new Set<string>(), anthropic: new Set<string>() }
   const usedStatements = new Set<string>()
 
@@ -96,7 +98,7 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
       )
     }
     const token = bearer(request)
-    if (token === null || !issued.openai.has(token)) {
+    if (token === null || !(issued.openai.has(token) || token === options.keys?.openai)) {
       return reply(asked, 401, {
         error: {
           message: `Incorrect API key provided: ${String(token).slice(0, 8)}****. You can find your API key in your account.`,
@@ -143,11 +145,17 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
     }
     const token = bearer(request)
     const bad = (status: number, type: string, message: string): void => reply(asked, status, { type: 'error', error: { type, message } })
-    if (request.headers['x-api-key'] !== undefined) return bad(401, 'authentication_error', 'two credentials')
-    if (token === null || !issued.anthropic.has(token) || !beta.includes('oauth-2025-04-20'))
-      return bad(401, 'authentication_error', 'invalid bearer token')
+    const key = request.headers['x-api-key']
+    if (key !== undefined && (token !== null || key !== options.keys?.anthropic))
+      return bad(401, 'authentication_error', 'invalid x-api-key')
+    if (key === undefined) {
+      const known = token !== null && (issued.anthropic.has(token) || token === options.keys?.setUpToken)
+      if (!known || !beta.split(',').some((one) => one.trim() === 'oauth-2025-04-20'))
+        return bad(401, 'authentication_error', 'invalid bearer token')
+    }
     if (request.headers['anthropic-version'] === undefined)
       return bad(400, 'invalid_request_error', 'anthropic-version: header is required')
+    if (url.pathname === '/v1/models') return reply(asked, 200, { data: [{ type: 'model', id: 'claude-x' }], has_more: false })
     if (url.pathname !== '/v1/messages') return bad(404, 'not_found_error', 'Not found')
     if (typeof json['model'] !== 'string' || typeof json['max_tokens'] !== 'number')
       return bad(400, 'invalid_request_error', 'model and max_tokens are required')
@@ -161,6 +169,7 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
       return bad(400, 'INVALID_ARGUMENT', 'Multiple authentication credentials received.')
     if (request.headers['x-goog-api-key'] !== options.geminiKey)
       return bad(401, 'UNAUTHENTICATED', 'API key not valid. Please pass a valid API key.')
+    if (url.pathname === '/v1beta/models') return reply(asked, 200, { models: [{ name: 'models/gemini-x' }] })
     const match = /^\/v1(?:beta|alpha)?\/models\/([^/:]+):(generateContent|streamGenerateContent)$/.exec(url.pathname)
     if (match === null) return bad(404, 'NOT_FOUND', 'Not found')
     const part = (text: string, end: boolean) => ({

@@ -36,9 +36,9 @@ const put = (name: string, text: string | Buffer, mode = 0o640): string => {
 
 test('every place of the key goes, and nothing else changes: bytes, mode, neighbours', () => {
   const around = Buffer.from([0x00, 0xff, 0x83, 0x20, 0xc3, 0x28, 0x0a])
-  const file = put('.env', Buffer.concat([around, Buffer.from(`A=${key}\r\nB=${key}x`), around]))
+  const file = put('.env', Buffer.concat([around, Buffer.from(`A=${key}\r\nB=${key}"x`), around]))
   assert.equal(blankIn(file, [key]), null)
-  assert.deepEqual(readFileSync(file), Buffer.concat([around, Buffer.from(`A=${blank}\r\nB=${blank}x`), around]))
+  assert.deepEqual(readFileSync(file), Buffer.concat([around, Buffer.from(`A=${blank}\r\nB=${blank}"x`), around]))
   assert.equal(statSync(file).mode & 0o7777, 0o640)
   assert.deepEqual(readdirSync(folder), ['.env'])
   assert.deepEqual(spot(readFileSync(file, 'latin1')), [])
@@ -72,7 +72,9 @@ test('a hard link is not broken: the key would stay under the other name', () =>
 test('a key that begins like another takes nothing of it away', () => {
   const longer = `${key}Zz9`
   const file = put('.env', `A=${longer}\nB=${key}\n`)
-  assert.equal(blankIn(file, [key, longer]), null)
+  assert.equal(blankIn(file, [key]), null)
+  assert.equal(readFileSync(file, 'utf8'), `A=${longer}\nB=${blank}\n`)
+  assert.equal(blankIn(file, [longer]), null)
   assert.equal(readFileSync(file, 'utf8'), `A=${blank}\nB=${blank}\n`)
 })
 

@@ -38,7 +38,7 @@ export function blankIn(path: string, values: readonly string[]): string | null 
       closeSync(opened)
     }
     // The longest first: a key may begin like another one.
-    const blanked = [...values].sort((a, b) => b.length - a.length).reduce((rest, value) => rest.replaceAll(value, blank), text)
+    const blanked = [...values].sort((a, b) => b.length - a.length).reduce((rest, value) => rest.replace(whole(value), blank), text)
     if (blanked === text) return 'the key does not stand there any more'
     temporary = join(dirname(real), `.${basename(real).slice(0, 100)}.${randomBytes(6).toString('hex')}.ostiary`)
     write(temporary, blanked, before)
@@ -54,6 +54,11 @@ export function blankIn(path: string, values: readonly string[]): string | null 
   } finally {
     if (temporary !== null) rmSync(temporary, { force: true })
   }
+}
+
+/** Not the beginning of a longer key; what JSON and terminals write before one is no part of it. */
+function whole(value: string): RegExp {
+  return new RegExp(`${RegExp.escape(value)}(?![A-Za-z0-9_-])`, 'g')
 }
 
 /** Nobody else may open it before it has the owner and mode of the one that it replaces. */

@@ -81,9 +81,13 @@ forbid (principal, action in Action::"admin", resource);
 }
 
 function permitLines(service: string): string {
+  const [id, actions] =
+    service === 'github'
+      ? ['may use GitHub and git', '[Action::"state", Action::"git.fetch", Action::"git.push"]']
+      : [`may ask the models of ${service}`, 'Action::"inference"']
   return `
-@id("${workloadName} may ask the models of ${service}")
-permit (principal == Workload::"${workloadName}", action in Action::"inference", resource == Service::"${service}");
+@id("${workloadName} ${id}")
+permit (principal == Workload::"${workloadName}", action in ${actions}, resource == Service::"${service}");
 `
 }
 

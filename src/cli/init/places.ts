@@ -66,7 +66,7 @@ const configurations = [
   '.pypirc',
   '.netrc',
 ]
-const credentials = ['.aws/credentials', '.config/gh/hosts.yml', '.git-credentials']
+const credentials = ['.aws/credentials']
 const mcp = [
   '.mcp.json',
   '.cursor/mcp.json',
@@ -125,8 +125,8 @@ const skipped = new Set([
   '.deno',
 ])
 
-/** Logins that agents hold themselves (see logins.ts): no static key lies there for init to take. */
-const logins = new Set(['.claude/.credentials.json', '.gemini/oauth_creds.json', '.gemini/google_accounts.json'])
+/** Logins of agents (see logins.ts) and the person's own of gh: no static key lies there for init to take; a run does not see them. */
+const logins = new Set(['.config/gh/hosts.yml', '.claude/.credentials.json', '.gemini/oauth_creds.json', '.gemini/google_accounts.json'])
 
 export function placesIn(home: string, cwd: string, own: readonly string[], clock: Clock = systemClock): Places {
   const found = new Map<string, PlaceKind>()

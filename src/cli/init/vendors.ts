@@ -13,6 +13,7 @@ export interface Probe {
 export const probes: Readonly<Record<string, Probe>> = {
   openai: { path: '/openai/v1/models', headers: {}, field: 'authorization', scheme: 'Bearer ' },
   anthropic: { path: '/anthropic/v1/models', headers: { 'anthropic-version': '2023-06-01' }, field: 'x-api-key', scheme: '' },
+  github: { path: '/github/user', headers: { accept: 'application/vnd.github+json' }, field: 'authorization', scheme: 'Bearer ' },
   gemini: { path: '/gemini/v1beta/models', headers: {}, field: 'x-goog-api-key', scheme: '' },
 }
 

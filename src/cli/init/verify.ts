@@ -8,7 +8,7 @@ import { probes } from './vendors.ts'
 // Exit codes of the call: 0 a 2xx; 10 the vendor's no to the key; 11 another answer; 12 Ostiary's own no; 13 none.
 const script = `
 const [path, field, scheme, variable, more] = process.argv.slice(1)
-const say = (text, code) => { process.stderr.write('  the call: ' + text + '\\n'); process.exitCode = code }
+const say = (text, code) => { process.stderr.write('  the call: ' + text + '\\n'); process['exitCode'] = code }
 fetch(process.env.OSTIARY_BASE_URL + path, {
   headers: { ...JSON.parse(more), [field]: scheme + process.env[variable] }, redirect: 'manual', signal: AbortSignal.timeout(30000),
 }).then(async (answer) => {
@@ -48,6 +48,9 @@ export async function verifyByCall(
       looksLikeKey,
       say: () => {},
       plain: false,
+      exposed: [],
+      whenBlocked: () => {},
+      isolate: null,
     })
     return code === 0 ? null : (meanings[code] ?? `the call ended with ${code}`)
   } catch (error) {

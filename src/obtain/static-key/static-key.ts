@@ -56,7 +56,7 @@ export const staticKey: CredentialKind<Config> = {
         if (!printable(secret.reveal(), slot.kind === 'basic')) throw unusable('characters that its slot cannot carry')
         const made = credentialOf(slot, secret)
         if (made === null) throw unusable(slot.kind === 'basic' ? 'a basic credential is USER:PASSWORD' : 'its slot cannot be filled')
-        return { ...made, expiresAt: host.clock.now() + limits.leaseMs }
+        return { ...withLists(made, service, secret), expiresAt: host.clock.now() + limits.leaseMs }
       },
     }
   },
@@ -89,6 +89,13 @@ function credentialOf(slot: Slot, secret: Secret): Pick<Obtained, 'credential' |
     default:
       return slot satisfies never
   }
+}
+
+/** A subscription's token is a bearer that names itself so in a list field, e.g. anthropic-beta. */
+function withLists(made: Pick<Obtained, 'credential' | 'secrets'>, { login }: Service, secret: Secret): typeof made {
+  if (login === undefined || made.credential.kind !== 'bearer') return made
+  const isLogin = secret.reveal().subarray(0, login.keyPrefix.length).equals(Buffer.from(login.keyPrefix))
+  return isLogin ? { ...made, credential: { ...made.credential, lists: login.lists } } : made
 }
 
 /** RFC 7617 §2. The pair stays a secret too: its base64 is what an origin would echo. */
