@@ -60,9 +60,10 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   store: ['model', 'crypto'],
   config: ['model'],
   launch: ['model', 'net'],
+  deploy: ['model'],
   endpoints: ['model', 'http', 'net'],
   flow: ['model'],
-  cli: ['compose', 'config', 'launch', 'model', 'net', 'crypto'],
+  cli: ['compose', 'config', 'deploy', 'launch', 'model', 'net', 'crypto'],
 }
 /** The only one that knows everybody. */
 const knowsAll = 'compose'

@@ -7,6 +7,7 @@ import { Declined, NotRunning } from './admin-client.ts'
 import { printMistakes } from './check.ts'
 import type { Context, GlobalOptions } from './context.ts'
 import { whereThingsLie } from './context.ts'
+import { installation } from './installation.ts'
 import { operate } from './operate.ts'
 import { createOutput, printableLines, WrongUse } from './print.ts'
 
@@ -88,6 +89,7 @@ export function build(done: Done): Command {
   credentials(program, context, ends)
   log(program, context, ends)
   operate(program, context, ends)
+  installation(program, context, ends)
   everywhere(program, found)
   return program
 }

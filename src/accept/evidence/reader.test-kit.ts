@@ -1,7 +1,7 @@
 // Starts the reader as its units do: another uid, its capabilities and no other, a socket that was opened for it. Only for tests.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { chownSync, renameSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { chmodSync, chownSync, renameSync } from 'node:fs'
+import { createServer, type Server } from 'node:net'
 import { fileURLToPath } from 'node:url'
 
 export const uids = { broker: 64_911, agent: 64_912, reader: 64_913, stranger: 64_914 } as const
@@ -26,29 +26,34 @@ export function asUnit(uid: number, capabilities: readonly string[]): readonly s
   return ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--no-new-privs', ...sets]
 }
 
-/** Listens at `path` for `uid` alone and hands the socket to `words`, as systemd does; the caller ends the child. */
-export async function withSocket(path: string, uid: number, name: string, words: readonly string[]): Promise<ChildProcess> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(`${path}.new`, resolve))
-  // Closing it would remove the file by the name that it was made with.
-  renameSync(`${path}.new`, path)
-  chownSync(path, uid, uid)
-  const { fd } = (server as unknown as { _handle: { fd: number } })._handle
-  const child = spawn('sh', ['-c', `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=${name} exec "$0" "$@"`, ...words], {
-    stdio: ['ignore', 'ignore', 'pipe', fd],
-    cwd: '/',
-  })
-  server.close()
+/** Hands listening sockets to `words`, as systemd does: descriptors from 3, in the order of their names. */
+export function passing(servers: Readonly<Record<string, Server>>, words: readonly string[]): ChildProcess {
+  const fds = Object.values(servers).map((server) => (server as unknown as { _handle: { fd: number } })._handle.fd)
+  const variables = `LISTEN_PID=$$ LISTEN_FDS=${fds.length} LISTEN_FDNAMES=${Object.keys(servers).join(':')}`
+  const child = spawn('sh', ['-c', `${variables} exec "$0" "$@"`, ...words], { stdio: ['ignore', 'pipe', 'pipe', ...fds], cwd: '/' })
+  for (const server of Object.values(servers)) server.close()
   return child
 }
 
-/** Resolves once it said that it answers. */
+export async function listenAt(address: string | { readonly host: string; readonly port: number }): Promise<Server> {
+  const server = createServer()
+  await new Promise<void>((resolve) => (typeof address === 'string' ? server.listen(address, resolve) : server.listen(address, resolve)))
+  return server
+}
+
+/** The reader, once it said that it answers. `words` starts it, given those that set uid and capabilities. */
 export async function startReader(
   path: string,
   capabilities: readonly string[] = both,
+  words: readonly string[] = [process.execPath, '--disable-warning=ExperimentalWarning', main, String(uids.broker)],
+  before: readonly string[] = [],
 ): Promise<{ readonly child: ChildProcess; readonly said: () => string }> {
-  const words = [...asUnit(uids.reader, capabilities), process.execPath, '--disable-warning=ExperimentalWarning', main, String(uids.broker)]
-  const child = await withSocket(path, uids.broker, 'facts', words)
+  const facts = await listenAt(`${path}.new`)
+  // Closing it would remove the file by the name that it was made with.
+  renameSync(`${path}.new`, path)
+  chownSync(path, uids.broker, uids.broker)
+  chmodSync(path, 0o600)
+  const child = passing({ facts }, [...before, ...asUnit(uids.reader, capabilities), ...words])
   let said = ''
   await new Promise<void>((resolve, reject) => {
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
