@@ -376,6 +376,7 @@ const cases: readonly (readonly [what: string, text: string, line: number, wrong
     /./,
   ],
   ['a resolver that is a name', `${base}egress:\n  resolver: dns.example`, 3, /no address/],
+  ['hosts for a service that is known by its own', `${base}services:\n  github: { hosts: [git.acme.example] }`, 3, /by its own hosts/],
   ['a credential in clear', `${base}services:\n  m: { hosts: [m.example], slot: bearer, scheme: http }`, 3, /in clear/],
   [
     'a slot that frames the message',

@@ -33,6 +33,18 @@ forbid (principal, action in Action::"mint", resource);`
 
 const mistakes: readonly (readonly [what: string, text: string, wrong: RegExp, line: number])[] = [
   [
+    'a repository in another spelling than it is compared in',
+    'forbid (principal, action, resource)\nwhen { context.request has repository && context.request.repository like "Acme/*" };',
+    /lower case/,
+    11,
+  ],
+  [
+    'an optional repository without has',
+    'forbid (principal, action in Action::"git.push", resource)\nwhen { context.request.repository == "acme/site" };',
+    /optional attribute `request.repository`/,
+    11,
+  ],
+  [
     'an optional attribute without has',
     'forbid (principal, action, resource)\nwhen { context.request.model == "x" };',
     /optional attribute `request.model`/,

@@ -55,7 +55,10 @@ export function readPolicies(sources: readonly PolicySource[], parts: PolicySche
   const provenNames = parts.provenNames ?? [...new Set(found.flatMap((policy) => provenNamesRead(policy.tree)))].sort()
   const leaves = leavesOf({ ...parts, provenNames })
   const actions = actionNames(parts.services)
-  for (const policy of found) checkEntities(policy, parts, mistakes)
+  for (const policy of found) {
+    checkEntities(policy, parts, mistakes)
+    checkRepositories(policy, mistakes)
+  }
   validateAll(found, parts.workloads, leaves, actions, mistakes)
   return { policies: found.map((policy) => ({ ...policy, reads: leavesRead(policy.tree, leaves) })), leaves, actions, mistakes }
 }
@@ -120,6 +123,21 @@ function checkEntities(policy: Found, parts: PolicySchemaParts, mistakes: Mistak
         names.length === 0
           ? `configure a ${type.toLowerCase()} of this name`
           : `one of ${names.map((name) => `${type}::${JSON.stringify(name)}`).join(', ')}`,
+    })
+  }
+}
+
+/** A repository is lower case when it is compared: in another spelling a `forbid` would silently forbid nothing. */
+function checkRepositories(policy: Found, mistakes: Mistake[]): void {
+  if (!policy.tree.reads.some((path) => path.join('.') === 'context.request.repository')) return
+  for (const match of policy.text.matchAll(/"([\w.*-]*\/[\w.*-]*)"/g)) {
+    const [, written = ''] = match
+    if (written === written.toLowerCase()) continue
+    mistakes.push({
+      ...placeOf(policy),
+      line: policy.line + linesBefore(policy.text, match.index),
+      wrong: `a repository is compared in lower case, and "${written}" is not`,
+      write: `"${written.toLowerCase()}"`,
     })
   }
 }

@@ -159,7 +159,8 @@ test('401 makes the lease worthless, once, and the call is answered, not repeate
   const refused = stage(undefined, 401)
   await refused.play()
   assert.deepEqual(refused.said.slice(7), ['forward', 'distrust lease-1', 'scrub', 'answer', 'outcome 401 7 3', 'unwatch'])
-  for (const { said, play } of [stage(undefined, 403), stage(() => ({ obtain: () => null }), 401)]) {
+  const bare = stage(() => ({ inject: () => ({ bare: true }) }), 401)
+  for (const { said, play } of [stage(undefined, 403), stage(() => ({ obtain: () => null }), 401), bare]) {
     await play()
     assert.ok(said.includes('answer') && !said.some((word) => word.startsWith('distrust')), `${said}`)
   }

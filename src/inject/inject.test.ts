@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { anthropic } from '../catalog/anthropic.ts'
 import { gemini } from '../catalog/gemini.ts'
+import { github } from '../catalog/github.ts'
 import { openai } from '../catalog/openai.ts'
 import { findHeadEnd, noBody, type RequestMessage, readRequestHead } from '../http/read-head.ts'
 import { writeRequestHead } from '../http/write-head.ts'
@@ -22,6 +23,7 @@ const minesOf: Readonly<Record<string, string>> = {
   anthropic: `sk-ant-api03-${marker}9876543210zyxwvutsrqponmlkjihgfed`,
   gemini: `AIza${marker}abcdefghijklmnopqrstuvwxyz01`,
   crm: `crm-${marker}0123`,
+  github: `ghp_${marker}0123456789abcdefghijklmnopqrstuvw`,
 }
 const others = `sk-proj-${marker}ANOTHERRUN0000000000000000000000`
 const attackers = 'sk-proj-attackers-own-key-000000000000'
@@ -397,4 +399,19 @@ test('generated: outside a run nothing of an attacker reaches any credential slo
     }),
     { numRuns: 200 },
   )
+})
+
+test('GitHub: a placeholder in any scheme becomes Bearer at the API and the password of Basic for git', () => {
+  const at = (host: string): Service => ({ ...github, hosts: [host] })
+  const own = minesOf['github'] as string
+  const pair = (text: string): string => `Basic ${Buffer.from(text).toString('base64')}`
+  const written = (host: string, field: string): Got => ask({ service: at(host), fields: [`Authorization: ${field}`] })
+  for (const field of [`token ${own}`, `Bearer ${own}`, pair(`x-access-token:${own}`), pair(`anybody:${own}`), pair(`${own}:`)]) {
+    assert.deepEqual(lines(written('api.github.com', field)).slice(2), [`Authorization: Bearer ${real}`], field)
+    assert.deepEqual(lines(written('github.com', field)).slice(2), [`Authorization: ${pair(`x-access-token:${real}`)}`], field)
+  }
+  assert.equal(written('github.com', pair(`${own}:x-oauth-basic`)).code, 'inject.foreign_placeholder')
+  assert.equal(written('github.com', pair('ann:ghp_herOwn')).code, 'inject.foreign_credential')
+  // Outside a run nobody could show a placeholder: it is injected.
+  assert.deepEqual(lines(ask({ service: at('github.com'), run: null })).slice(2), [`Authorization: ${pair(`x-access-token:${real}`)}`])
 })
