@@ -179,6 +179,7 @@ function kindParts(): string {
 function slotWords(slot: Slot): string {
   if (slot.kind === 'bearer') return '`Authorization: Bearer`'
   if (slot.kind === 'basic') return '`Authorization: Basic`'
+  if (slot.kind === 'subprotocol') return `entry ${code(`${slot.prefix}…`)} of \`Sec-WebSocket-Protocol\``
   return `${slot.kind} ${code(slot.name)}`
 }
 

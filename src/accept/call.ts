@@ -9,6 +9,7 @@ import type { Answered, Call, ConnectionMemory } from '../model/call.ts'
 import type { Edits, Flow, ResponseHead, Sink } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Service } from '../model/service.ts'
+import type { AgentUpgrade, Opened } from '../model/socket.ts'
 import type { Target } from '../model/target.ts'
 import type { Connection, ConnectionOwner } from './connection.ts'
 import { refusalBytes } from './refuse.ts'
@@ -58,6 +59,7 @@ export class AgentCall implements Call {
   readonly target: Target
   readonly service: Service | null
   readonly connection: ConnectionMemory
+  readonly upgrade?: AgentUpgrade
   body: Flow
   bytesIn = 0
   gone = false
@@ -71,6 +73,8 @@ export class AgentCall implements Call {
   #answering: { readonly body: Flow; readonly reject: (error: Error) => void } | null = null
   #answerBegun = false
   #done = false
+  /** Cuts what this call became once it was given away. */
+  #cutOpened: (() => void) | null = null
   #moved: number
   readonly #began: number
 
@@ -87,6 +91,13 @@ export class AgentCall implements Call {
     this.connection = aimed.memory
     this.#continueOwed = head.expectContinue
     const { framing } = head
+    if (head.upgrade)
+      this.upgrade = {
+        open: (answer, edits, cut) => this.#open(answer, edits, cut),
+        received: (bytes) => {
+          this.bytesIn += bytes
+        },
+      }
     if (framing.kind === 'none' || (framing.kind === 'length' && framing.length === 0)) {
       this.body = wholeFlow(Buffer.alloc(0))
       return
@@ -213,6 +224,19 @@ export class AgentCall implements Call {
     return Promise.resolve({ bytes: bodiless ? 0 : (whole?.length ?? 0) })
   }
 
+  #open(head: ResponseHead, edits: Edits, cut: () => void): Opened {
+    if (this.gone || this.#done || this.#answerBegun) throw new Refusal('forward.reset', 'the agent left')
+    const bytes = writeResponseHead(head, edits, noBody, true)
+    this.#answerBegun = true
+    this.#done = true
+    this.#whenGone = []
+    this.#cutOpened = cut
+    const { socket } = this.#to
+    const rest = this.#to.giveAway()
+    socket.write(bytes)
+    return { socket, rest }
+  }
+
   #stream(body: Flow, keepAlive: boolean): Promise<Answered> {
     return new Promise((resolve, reject) => {
       let bytes = 0
@@ -293,6 +317,7 @@ export class AgentCall implements Call {
   }
 
   cut(): void {
+    if (this.#cutOpened !== null) return this.#cutOpened()
     // One whose answer is complete is not of this connection any more: another call may be under way on it.
     if (!this.#done) this.#to.close()
   }

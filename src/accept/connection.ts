@@ -8,6 +8,7 @@ import { Refusal } from '../model/refusal.ts'
 import { AgentCall, type Aimed } from './call.ts'
 import { modernConnect } from './old-connect.ts'
 import { refusalBytes } from './refuse.ts'
+import { checkUpgrade } from './upgrade.ts'
 
 export interface ConnectionOwner {
   /** What the request is aimed at; throws Refusal accept.*. Waits for evidence before the first request only. */
@@ -187,9 +188,14 @@ export class Connection implements Held {
       this.#refuse(new Refusal('http.method_unknown', 'CONNECT is not for this listener'), head)
       return
     }
+    this.#owner.connect(head, this.socket, this.giveAway())
+  }
+
+  /** Returns what already came; what comes from now on is not read here. */
+  giveAway(): Buffer {
     const rest = this.#buffered ?? Buffer.alloc(0)
     this.#leave()
-    this.#owner.connect(head, this.socket, rest)
+    return rest
   }
 
   /** Somebody else has the socket from here on. */
@@ -204,7 +210,7 @@ export class Connection implements Held {
     this.#phase = 'aiming'
     this.#since = this.#owner.monotonic()
     try {
-      if (head.upgrade) throw new Refusal('accept.upgrade')
+      if (head.upgrade) checkUpgrade(head)
       if (this.#owner.draining()) throw new Refusal('flow.draining')
       const aimed = this.#owner.aim(head)
       if (aimed instanceof Promise)

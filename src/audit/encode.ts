@@ -55,6 +55,8 @@ function rest(entry: Entry, max: number, folded: boolean): string {
   if (entry.status !== undefined) line += `,"status":${number(entry.status)}`
   if (entry.bytesIn !== undefined) line += `,"bytesIn":${number(entry.bytesIn)}`
   if (entry.bytesOut !== undefined) line += `,"bytesOut":${number(entry.bytesOut)}`
+  if (entry.messagesIn !== undefined) line += `,"messagesIn":${number(entry.messagesIn)}`
+  if (entry.messagesOut !== undefined) line += `,"messagesOut":${number(entry.messagesOut)}`
   if (entry.durationMs !== undefined) line += `,"durationMs":${number(entry.durationMs)}`
   if (entry.scrubbed !== undefined) line += `,"scrubbed":${number(entry.scrubbed)}`
   if (entry.count !== undefined) line += `,"count":${number(entry.count)}`

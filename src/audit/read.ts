@@ -55,6 +55,9 @@ export interface CallRecordLine {
   readonly status: number | null
   readonly bytesIn: number | null
   readonly bytesOut: number | null
+  /** Of a WebSocket: whole messages of the agent that went on, and of the host. */
+  readonly messagesIn: number | null
+  readonly messagesOut: number | null
   readonly durationMs: number | null
   readonly scrubbed: number | null
   readonly count: number | null
@@ -239,6 +242,8 @@ function line(entry: Numbered): CallRecordLine {
     status: entry.status ?? null,
     bytesIn: entry.bytesIn ?? null,
     bytesOut: entry.bytesOut ?? null,
+    messagesIn: entry.messagesIn ?? null,
+    messagesOut: entry.messagesOut ?? null,
     durationMs: entry.durationMs ?? null,
     scrubbed: entry.scrubbed ?? null,
     count: entry.count ?? null,

@@ -21,7 +21,7 @@ export interface CallRecord {
   /** Durable when it resolves; rejects with Refusal audit.*. */
   intent(): Promise<void>
   /** Never throws. */
-  outcome(status: number, bytesOut: number, scrubbed: number): void
+  outcome(status: number, bytesOut: number, scrubbed: number, talk?: { readonly messagesIn: number; readonly messagesOut: number }): void
   refused(refusal: Refusal): void
 }
 
@@ -80,12 +80,16 @@ function callRecord(audit: Writer, clock: Clock, call: Call): CallRecord {
       draft.lease = lease.id
       draft.expires = lease.expiresAt
     },
-    outcome(status, bytesOut, scrubbed) {
+    outcome(status, bytesOut, scrubbed, talk) {
       const entry = open.outcome()
       entry.status = status
       entry.bytesIn = call.bytesIn
       entry.bytesOut = bytesOut
       entry.scrubbed = scrubbed
+      if (talk !== undefined) {
+        entry.messagesIn = talk.messagesIn
+        entry.messagesOut = talk.messagesOut
+      }
       audit.write(entry)
     },
     refused: (refusal) => open.refused(refusal, call.bytesIn),

@@ -57,6 +57,7 @@ export const anthropic: Service = {
   baseUrlVariables: [{ name: 'ANTHROPIC_BASE_URL', path: '/anthropic' }],
   modelField: 'model',
   modelPath: null,
+  sockets: [],
   toolsField: 'tools',
   // `claude setup-token`. Without the beta the API takes the token for a key.
   login: { keyPrefix: 'sk-ant-oat01-', keyVariables: ['CLAUDE_CODE_OAUTH_TOKEN'], lists: { 'anthropic-beta': 'oauth-2025-04-20' } },

@@ -92,6 +92,16 @@ export const gemini: Service = {
   // In the path of Google's own methods; the OpenAI-compatible route and interactions name it in the body.
   modelField: 'model',
   modelPath: /^\/[^/]+\/(?:models\/|(?=(?:tunedModels|dynamic)\/))((?:tunedModels\/|dynamic\/)?[^/:]+)/,
+  sockets: [
+    {
+      path: /^\/ws\/google\.ai\.generativelanguage\.[a-z0-9]+\.GenerativeService\.BidiGenerate(?:Content|Music)$/,
+      modelQuery: null,
+      typeField: null,
+      passing: ['realtimeInput', 'realtime_input', 'toolResponse', 'tool_response', 'musicGenerationConfig', 'playbackControl'],
+      models: ['setup.model'],
+      tools: ['setup'],
+    },
+  ],
   toolsField: 'tools',
   tokenUrl: null,
 }

@@ -15,7 +15,7 @@ export const openai: Service = {
   port: 443,
   scheme: 'https',
   // The first slot is the one that a static key fills.
-  slots: [{ kind: 'bearer' }, { kind: 'header', name: 'api-key' }],
+  slots: [{ kind: 'bearer' }, { kind: 'header', name: 'api-key' }, { kind: 'subprotocol', prefix: 'openai-insecure-api-key.' }],
   credential: 'required',
   placeholder: 'required',
   methods: [],
@@ -108,6 +108,36 @@ export const openai: Service = {
   ],
   modelField: 'model',
   modelPath: null,
+  sockets: [
+    {
+      path: /^\/v1\/realtime(?:\/translations)?$/,
+      modelQuery: 'model',
+      typeField: 'type',
+      passing: [
+        'input_audio_buffer.append',
+        'input_audio_buffer.clear',
+        // With voice detection it starts an answer, in the session that was decided on.
+        'input_audio_buffer.commit',
+        'session.input_audio_buffer.append',
+        'output_audio_buffer.clear',
+        'conversation.item.create',
+        'conversation.item.delete',
+        'conversation.item.retrieve',
+        'conversation.item.truncate',
+        'response.cancel',
+      ],
+      models: ['session.model', 'response.model', 'session.audio.input.transcription.model', 'session.input_audio_transcription.model'],
+      tools: ['session', 'response'],
+    },
+    {
+      path: /^\/v1\/responses$/,
+      modelQuery: null,
+      typeField: 'type',
+      passing: ['response.cancel'],
+      models: ['model', 'response.model'],
+      tools: ['', 'response'],
+    },
+  ],
   toolsField: 'tools',
   tokenUrl: 'https://auth.openai.com/oauth/token',
 }

@@ -16,6 +16,7 @@ import { Refusal } from '../model/refusal.ts'
 import { Secret } from '../model/secret.ts'
 import type { Runs } from '../runs/runs.ts'
 import type { Scrub } from '../scrub/scrub.ts'
+import { createConverse } from './converse.ts'
 import type { LiveCalls } from './live-calls.ts'
 import type { Metrics } from './metrics.ts'
 import type { Revocations } from './revocations.ts'
@@ -96,10 +97,7 @@ export function createSteps(parts: StepParts): Steps {
     record: (call) => counted(parts.records.call(call), call, parts),
     identify: (call) => identify(call.connection),
     decide: (call, identity) => {
-      if (call.service === null) throw new Refusal('accept.host_unmanaged', call.target.host)
-      if (parts.revocations.workloads.has(identity.workload)) throw new Refusal('flow.revoked', identity.workload)
-      if (identity.run === null && parts.runs.suspended(`${identity.workload}@${identity.address}`))
-        throw new Refusal('identify.suspended', identity.address)
+      refuseRevoked(parts, call, identity)
       return parts.world().decider.decide(call, identity)
     },
     obtain(call, identity, decision) {
@@ -117,12 +115,29 @@ export function createSteps(parts: StepParts): Steps {
       if (lease?.revoked.aborted === true) throw new Refusal('obtain.revoked', lease.credentialName)
       return parts.live.watch(call, identity, lease, cut)
     },
+    converse: createConverse({
+      ...parts,
+      identify,
+      decideMessage(call, identity, read) {
+        refuseRevoked(parts, call, identity)
+        return parts.world().decider.decideMessage(call, identity, read)
+      },
+      record: (call) => counted(parts.records.call(call), call, parts),
+      marker: parts.runs.placeholders.marker,
+    }),
     distrust: parts.distrust,
     defect(error, call) {
       parts.log.error('defect', { call: call.id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
       return new Refusal('flow.defect', error instanceof Error ? error.message : String(error), error)
     },
   }
+}
+
+function refuseRevoked(parts: StepParts, call: Call, identity: Identity): void {
+  if (call.service === null) throw new Refusal('accept.host_unmanaged', call.target.host)
+  if (parts.revocations.workloads.has(identity.workload)) throw new Refusal('flow.revoked', identity.workload)
+  if (identity.run === null && parts.runs.suspended(`${identity.workload}@${identity.address}`))
+    throw new Refusal('identify.suspended', identity.address)
 }
 
 function counted(
@@ -141,10 +156,10 @@ function counted(
     leased: (lease) => record.leased(lease),
     note: (note) => record.note(note),
     intent: () => record.intent(),
-    outcome(status, bytes, scrubbed) {
+    outcome(status, bytes, scrubbed, talk) {
       metrics.answered(name, status, (clock.now() - call.startedAt) / 1000)
       ended.with(null)
-      record.outcome(status, bytes, scrubbed)
+      record.outcome(status, bytes, scrubbed, talk)
     },
     refused(refusal) {
       metrics.refused(refusal.code)

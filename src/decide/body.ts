@@ -78,7 +78,8 @@ const describing: ReadonlySet<string> = new Set([
   'eager_input_streaming',
 ])
 
-function toolsOf(body: Record<string, unknown>, field: string): readonly string[] {
+/** Tools that are not plainly the agent's own functions; sorted, each once. */
+export function toolsOf(body: Record<string, unknown>, field: string): readonly string[] {
   const found = new Set<string>()
   const listed = Object.hasOwn(body, field) ? body[field] : []
   if (listed !== null && !Array.isArray(listed)) throw unreadable(`${field} is not a list`)

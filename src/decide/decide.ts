@@ -20,6 +20,7 @@ import { createMemo, type Memo, memoKey } from './memo.ts'
 import { type PolicySource, readPolicies } from './policies.ts'
 import { type SchemaWorkload, schemaOf } from './schema.ts'
 import { createSlices, engineRequest, type Question, type Resource, type Slice, type Slices, valuesOf } from './slices.ts'
+import { readOpening, socketRuleOf } from './socket.ts'
 
 export interface DecideParts {
   readonly policies: readonly PolicySource[]
@@ -41,6 +42,8 @@ export interface Decider {
   readonly version: string
   /** Throws Refusal decide.*; a value, not a promise, where nothing must be waited for. */
   decide(call: Call, identity: Identity): Decision | Promise<Decision>
+  /** For what one message of a WebSocket asks for. */
+  decideMessage(call: Call, identity: Identity, read: BodyRead): Decision | Promise<Decision>
   decideTunnel(call: TunnelCall, identity: Identity): Decision | Promise<Decision>
   /** Pure: decides on the facts given, flattened as in a Decision. `read` is what the body said, where policy reads it. */
   decideAgain(identity: Identity, target: Target, facts: Facts, read?: Pick<Decision, 'model' | 'tools'>): Decision
@@ -108,6 +111,7 @@ export function createDecide(parts: DecideParts): Decider {
   return {
     version: world.version,
     decide: (call, identity) => decideCall(world, lookup, call, identity),
+    decideMessage: (call, identity, read) => decideCall(world, lookup, call, identity, read),
     decideTunnel: (call, identity) => decideTunnel(world, call, identity),
     decideAgain(identity, target, facts, read) {
       const service = target.service === null ? null : (world.services.get(target.service) ?? null)
@@ -163,6 +167,7 @@ function decideCall(
   lookup: (identity: Identity, action: string, service: Service) => Lookup,
   call: Call,
   identity: Identity,
+  message?: BodyRead,
 ): Decision | Promise<Decision> {
   const { service, target } = call
   if (service === null) throw new Refusal('decide.denied', 'no service manages this host')
@@ -171,7 +176,7 @@ function decideCall(
   const found = lookup(identity, target.action, service)
   const facts = world.factsOf(found.slice.conditions, identity, service.name)
   const withBody = (stated: Facts): Decision | Promise<Decision> => {
-    const read = bodyOf(world, found.slice, service, call)
+    const read = message === undefined ? bodyOf(world, found.slice, service, call) : messageOf(found.slice, message)
     if (read instanceof Promise) return read.then((body) => settle(world, found, identity, target, stated, body))
     return settle(world, found, identity, target, stated, read)
   }
@@ -186,9 +191,26 @@ function refuseOverride(service: Service, call: Call): void {
   for (const name of overrides) if (call.head.get(name) !== undefined) throw new Refusal('decide.method', `${name} is not allowed`)
 }
 
+function messageOf(slice: Slice, message: BodyRead): BodyRead {
+  // A socket has a model, whether or not anybody has said which.
+  if (slice.readsModel && message.model === undefined) throw new Refusal('decide.body_unreadable', 'no message has named a model')
+  return { model: message.model, tools: slice.readsTools ? message.tools : undefined }
+}
+
+/** What a socket will be asked for stands in its messages: where policy wants to know it, they must be readable. */
+function openingOf(slice: Slice, service: Service, call: Call): BodyRead {
+  const rule = socketRuleOf(service, call.target)
+  if (rule === null) {
+    if (slice.readsModel || slice.readsTools) throw new Refusal('decide.body_unreadable', 'the messages of this WebSocket are not readable')
+    return nothingRead
+  }
+  return readOpening(rule, service, call.target)
+}
+
 /** Reads the body only when a policy of the slice wants what only the body has. */
 function bodyOf(world: World, slice: Slice, service: Service, call: Call): BodyRead | Promise<BodyRead> {
   const { path, method } = call.target
+  if (call.upgrade !== undefined) return openingOf(slice, service, call)
   if (service.modelPath === null && !slice.readsModel && !slice.readsTools) return nothingRead
   const model = slice.readsModel ? modelOfPath(service, path) : forRecord(service, path)
   if (slice.readsModel && service.modelField !== null && queryNames(call.target.query, service.modelField))

@@ -5,13 +5,24 @@ import type { Decision } from '../model/decision.ts'
 import type { Identity } from '../model/identity.ts'
 import type { Edits, Flow, ResponseHead } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
+import type { Opened } from '../model/socket.ts'
 
 /** What forward brings back. */
 export interface Answer {
   readonly head: ResponseHead
   readonly body: Flow
+  /** Of a 101: the host is ready to talk. */
+  readonly opened?: Opened
   /** Closes the upstream connection at once. */
   cut(): void
+}
+
+/** What was said on a WebSocket; `bytes` went to the agent. */
+export interface Talk {
+  readonly bytes: number
+  readonly messagesIn: number
+  readonly messagesOut: number
+  readonly scrubbed: number
 }
 
 /** The open record of one call. */
@@ -23,8 +34,14 @@ export interface CallRecord {
   /** Durable when it resolves; rejects with Refusal audit.*. */
   intent(): Promise<void>
   /** Never rejects. */
-  outcome(status: number, bytesOut: number, scrubbed: number): void
+  outcome(status: number, bytesOut: number, scrubbed: number, talk?: Pick<Talk, 'messagesIn' | 'messagesOut'>): void
   refused(refusal: Refusal): void
+}
+
+export interface Scrubbed {
+  readonly edits: Edits
+  readonly body: Flow
+  found(): number
 }
 
 /** The steps as functions; compose fits them. */
@@ -36,7 +53,9 @@ export interface Steps {
   /** Throws Refusal inject.*; may note what it saw. */
   inject(call: Call, identity: Identity, credential: Credential, record: CallRecord): Edits
   forward(call: Call, edits: Edits, lease: Lease | null): Promise<Answer>
-  scrub(answer: Answer, lease: Lease | null, call: Call): { readonly edits: Edits; readonly body: Flow; found(): number }
+  scrub(answer: Answer, lease: Lease | null, call: Call): Scrubbed
+  /** After a 101: answers it, and passes what both sides say (flow/websocket.ts). Resolves at the end. */
+  converse(incoming: Call, answer: Answer, edits: Edits, lease: Lease | null, record: CallRecord): Promise<Talk>
   /** Cuts the call when its run, workload, credential or policy is revoked. Returns the way to stop watching. */
   watch(call: Call, identity: Identity, lease: Lease | null, cut: () => void): () => void
   /** A vendor that says 401 to what we injected makes the lease worthless. */
@@ -69,8 +88,13 @@ export async function call(steps: Steps, incoming: Call): Promise<void> {
     if (revoked) throw new Refusal('flow.revoked')
     if (answer.head.status === 401 && lease !== null && edits.bare !== true) steps.distrust(lease)
     const clean = steps.scrub(answer, lease, incoming)
-    const { bytes } = await incoming.answer(answer.head, clean.edits, clean.body)
-    record.outcome(answer.head.status, bytes, clean.found())
+    if (answer.opened === undefined) {
+      const { bytes } = await incoming.answer(answer.head, clean.edits, clean.body)
+      record.outcome(answer.head.status, bytes, clean.found())
+    } else {
+      const talk = await steps.converse(incoming, answer, clean.edits, lease, record)
+      record.outcome(answer.head.status, talk.bytes, clean.found() + talk.scrubbed, talk)
+    }
   } catch (error) {
     answer?.cut()
     const refusal = error instanceof Refusal ? error : steps.defect(error, incoming)

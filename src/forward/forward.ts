@@ -2,7 +2,7 @@
 // redirect and retries nothing that is not provably unsent (invariant 5).
 import type { Socket } from 'node:net'
 import tls from 'node:tls'
-import type { Framing, RequestMessage } from '../http/read-head.ts'
+import type { Framing, RequestMessage, ResponseMessage } from '../http/read-head.ts'
 import { writeRequestHead } from '../http/write-head.ts'
 import type { Call, TunnelCall } from '../model/call.ts'
 import type { Clock } from '../model/clock.ts'
@@ -13,6 +13,7 @@ import { Refusal } from '../model/refusal.ts'
 import type { Dial } from '../net/dial.ts'
 import { secure } from '../net/secure.ts'
 import { type PoolLimits, Pools } from './pools.ts'
+import { checkSwitch } from './upgrade.ts'
 import { Upstream, type UpstreamAnswer } from './upstream.ts'
 
 export interface ForwardOptions {
@@ -86,8 +87,9 @@ async function send(upstream: Upstream, call: Call, edits: Edits): Promise<Upstr
   const { target, body } = call
   const head = call.head as RequestMessage
   const framing = framingOf(call)
-  const bytes = writeRequestHead(head, edits, target, framing)
-  const answered = upstream.send(target.method, bytes, body, framing)
+  const bytes = writeRequestHead(head, edits, target, framing, call.upgrade !== undefined)
+  const check = call.upgrade === undefined ? undefined : (answer: ResponseMessage) => checkSwitch(answer, head, edits)
+  const answered = upstream.send(target.method, bytes, body, framing, check)
   const turn = upstream.used
   const stop = call.whenGone(() => upstream.endTurn(turn, new Refusal('forward.reset', 'the agent left')))
   try {

@@ -1,16 +1,19 @@
 // One connection to an API, kept between calls: writes a request, reads its answer, knows whether it can be used again.
 import type { Socket } from 'node:net'
-import { FlowSource, wholeFlow } from '../http/flow.ts'
+import { emptyFlow, FlowSource, wholeFlow } from '../http/flow.ts'
 import { BodyReader } from '../http/read-body.ts'
 import { type Framing, findHeadEnd, type ResponseMessage, readResponseHead } from '../http/read-head.ts'
 import { chunkEnd, chunkStart, lastChunk, wholeChunk } from '../http/write-body.ts'
 import type { Limits } from '../model/limits.ts'
 import type { Flow, Sink } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
+import type { Opened } from '../model/socket.ts'
 
 export interface UpstreamAnswer {
   readonly head: ResponseMessage
   readonly body: Flow
+  /** Of a 101: the connection, which is not of the pool any more. */
+  readonly opened?: Opened
   cut(): void
 }
 
@@ -39,6 +42,7 @@ export class Upstream {
   #scanned = 0
   #earlyAnswers = 0
   #method = ''
+  #checkSwitch: ((head: ResponseMessage) => void) | null = null
   #resolve: ((answer: UpstreamAnswer) => void) | null = null
   #reject: ((error: Error) => void) | null = null
   #reader: BodyReader | null = null
@@ -90,8 +94,10 @@ export class Upstream {
     if (now - this.#movedAt > limit) this.#fail(new Refusal('forward.timeout', this.#headSeen ? 'answerStallMs' : 'answerHeadMs'))
   }
 
-  send(method: string, head: Buffer, body: Flow, framing: Framing): Promise<UpstreamAnswer> {
+  /** `check` judges a 101 where an upgrade is asked for. */
+  send(method: string, head: Buffer, body: Flow, framing: Framing, check?: (head: ResponseMessage) => void): Promise<UpstreamAnswer> {
     this.#method = method
+    this.#checkSwitch = check ?? null
     this.#headSeen = false
     this.#earlyAnswers = 0
     this.used++
@@ -190,10 +196,25 @@ export class Upstream {
       const head = readResponseHead(buffer, at, end, this.#method)
       at = end
       if (head.status >= 200) return this.#answer(head, buffer, at)
-      // RFC 9110 §15.2.2: 101 answers an Upgrade, and none was sent.
-      if (head.status === 101) throw new Refusal('forward.bad_answer', 'status 101')
+      if (head.status === 101) return this.#switched(head, buffer.subarray(at))
       if (++this.#earlyAnswers > earlyAnswersMax) throw new Refusal('forward.bad_answer', 'earlyAnswersMax')
     }
+  }
+
+  /** RFC 9110 §15.2.2: 101 answers an Upgrade. From here on the connection is somebody else's. */
+  #switched(head: ResponseMessage, rest: Buffer): void {
+    if (this.#checkSwitch === null) throw new Refusal('forward.bad_answer', 'status 101')
+    this.#checkSwitch(head)
+    const { socket } = this
+    const resolve = this.#resolve as (answer: UpstreamAnswer) => void
+    this.#resolve = null
+    this.#reject = null
+    this.#buffered = null
+    this.#busy = false
+    this.#closed = true
+    socket.pause()
+    this.#owner.gone(this)
+    resolve({ head, body: emptyFlow, opened: { socket, rest }, cut: () => socket.destroy() })
   }
 
   #answer(head: ResponseMessage, buffer: Buffer, at: number): void {

@@ -7,12 +7,12 @@ import type { Target } from '../model/target.ts'
 import { endsHere, framingNames, targetByte, tokenByte } from './bytes.ts'
 import { type Fields, type Framing, type RequestMessage, ResponseMessage } from './read-head.ts'
 
-/** Method, target and Host come from the Target; framing is ours; of the rest, what `edits` and the connection do not take away. */
-export function writeRequestHead(head: RequestMessage, edits: Edits, target: Target, framing: Framing): Buffer {
+/** Method, target and Host come from the Target; framing is ours; of the rest, what `edits` and the connection do not take away. `upgrade`: to a WebSocket. */
+export function writeRequestHead(head: RequestMessage, edits: Edits, target: Target, framing: Framing, upgrade = false): Buffer {
   for (const [name] of edits.set) if (!isOurs(name)) throw new Refusal('inject.bad_value', 'a field that only the writer may set')
   const path = edits.target === null ? `${target.path}${target.query}` : originForm(edits.target)
   const first = `${target.method} ${path} HTTP/1.1\r\nHost: ${authorityOf(target)}\r\n`
-  return assemble(first, head, edits.remove, edits.set, framingLine(framing), false)
+  return assemble(first, head, edits.remove, edits.set, upgrade ? switching : framingLine(framing), false)
 }
 
 /** Host, or `:authority`: without a port that goes without saying. */
@@ -21,13 +21,16 @@ export function authorityOf({ scheme, host, port }: Target): string {
   return port === (scheme === 'https' ? 443 : 80) ? name : `${name}:${port}`
 }
 
+/** RFC 6455 §4.1: of all upgrades only that to a WebSocket is ever passed on or answered. */
+const switching = 'Connection: Upgrade\r\nUpgrade: websocket\r\n'
+
 /** A HEAD answer and a 304 keep the Content-Length of what they stand for; 1xx and 204 have none (RFC 9110 §8.6). */
 export function writeResponseHead(head: ResponseHead, edits: Edits, framing: Framing, keepAlive: boolean): Buffer {
   // Of a head that our reader did not make, the phrase is no more than decoration (RFC 9112 §4).
   const reason = head instanceof ResponseMessage || /^[\t\x20-\x7e\x80-\xff]*$/.test(head.reason) ? head.reason : ''
   const first = `HTTP/1.1 ${head.status} ${reason}\r\n`
   const keepLength = framing.kind === 'none' && head.status !== 204 && head.status >= 200
-  const lines = `${framingLine(framing)}${keepAlive ? '' : 'Connection: close\r\n'}`
+  const lines = head.status === 101 ? switching : `${framingLine(framing)}${keepAlive ? '' : 'Connection: close\r\n'}`
   const set = edits.set.every(([name]) => isOurs(name)) ? edits.set : edits.set.filter(([name]) => isOurs(name))
   if (head instanceof ResponseMessage) return assemble(first, head, edits.remove, set, lines, keepLength)
   const all: [string, Buffer][] = []

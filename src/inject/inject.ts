@@ -68,6 +68,11 @@ function editsFor(call: Call, service: Service, credential: Credential, slots: S
     more.push('cookie')
     if (seen.cookie !== '') set.push(['Cookie', Buffer.from(seen.cookie, 'latin1')])
   }
+  if (call.upgrade !== undefined) {
+    // What is read must be readable: no extension is ever agreed on (RFC 6455 §9.1).
+    more.push('sec-websocket-extensions')
+    if (seen.subprotocols.length > 0) set.push(['Sec-WebSocket-Protocol', Buffer.from(seen.subprotocols.join(', '), 'latin1')])
+  }
   if (credential.kind !== 'none' && service.credential === 'none') throw new Refusal('obtain.no_credential', `${service.name} takes none`)
   switch (credential.kind) {
     case 'bearer':

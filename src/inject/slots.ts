@@ -13,6 +13,8 @@ export interface Slots {
   readonly cookies: ReadonlySet<string>
   readonly bearer: boolean
   readonly basic: boolean
+  /** What stands before a key in an entry of Sec-WebSocket-Protocol. */
+  readonly subprotocols: readonly string[]
   /** Cookies that pass both ways. */
   readonly passing: readonly string[]
   /** Every header that never goes on as the agent wrote it. */
@@ -38,6 +40,8 @@ export interface Scan {
   readonly query: string
   /** null: there is no Cookie, or all of it passes. */
   readonly cookie: string | null
+  /** What is offered as subprotocols, without keys; of use where the request becomes a WebSocket. */
+  readonly subprotocols: readonly string[]
 }
 
 /** Headers in which some vendor takes a credential. */
@@ -73,7 +77,7 @@ const knownQueries: ReadonlySet<string> = new Set([
   'subscriptionkey',
 ])
 
-/** How browsers give OpenAI a key: one of the offered subprotocols. Upgrades are refused, so the field has no other use. */
+/** How browsers give OpenAI a key: one of the offered subprotocols (RFC 6455 §11.3.4). */
 const subprotocols = 'sec-websocket-protocol'
 const subprotocolKey = 'openai-insecure-api-key.'
 
@@ -103,6 +107,7 @@ function makeSlots(service: Service, credential: Credential): Slots {
     cookies: new Set(named('cookie')),
     bearer: service.slots.some((slot) => slot.kind === 'bearer'),
     basic: service.slots.some((slot) => slot.kind === 'basic'),
+    subprotocols: service.slots.flatMap((slot) => (slot.kind === 'subprotocol' ? [slot.prefix] : [])),
     passing: service.cookies,
     remove: new Set([...knownHeaders, 'proxy-authorization', subprotocols, ...headers]),
   }
@@ -119,6 +124,7 @@ export function scan(head: RequestHead, target: Target, slots: Slots, marker: st
     stray: reading.stray || query === null,
     query: query ?? '',
     cookie: reading.dropped ? reading.kept.join('; ') : null,
+    subprotocols: reading.subprotocols,
   }
 }
 
@@ -127,6 +133,7 @@ class Reading {
   readonly marker: string
   readonly found: Found[] = []
   readonly kept: string[] = []
+  readonly subprotocols: string[] = []
   dropped = false
   stray = false
 
@@ -141,8 +148,15 @@ class Reading {
     else if (name === 'authorization') this.found.push(authorization(value, this.slots))
     else if (name === 'proxy-authorization') this.stray ||= value.includes(this.marker) || basicText(value).includes(this.marker)
     else if (name !== subprotocols) this.found.push({ name, value, rest: '', ofService: this.slots.headers.has(name) })
-    else if (value.includes(subprotocolKey)) this.found.push({ name: 'subprotocol', value, rest: '', ofService: false })
-    else this.stray ||= marked(value, this.marker)
+    else for (const entry of value.split(',')) this.#subprotocol(entry.trim())
+  }
+
+  #subprotocol(entry: string): void {
+    const own = this.slots.subprotocols.find((prefix) => entry.startsWith(prefix))
+    const prefix = own ?? (entry.startsWith(subprotocolKey) ? subprotocolKey : null)
+    if (prefix !== null) this.found.push({ name: 'subprotocol', value: entry.slice(prefix.length), rest: '', ofService: own !== undefined })
+    else if (marked(entry, this.marker)) this.stray = true
+    else if (entry !== '') this.subprotocols.push(entry)
   }
 
   #cookies(value: string): void {

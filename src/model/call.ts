@@ -4,6 +4,7 @@ import type { Identity } from './identity.ts'
 import type { Edits, Flow, RequestHead, ResponseHead } from './message.ts'
 import type { Refusal } from './refusal.ts'
 import type { Service } from './service.ts'
+import type { AgentUpgrade } from './socket.ts'
 import type { Target } from './target.ts'
 
 /** What is remembered for the life of one connection of an agent. */
@@ -26,6 +27,8 @@ export interface Call {
   /** null for a host that no service manages. */
   readonly service: Service | null
   readonly connection: ConnectionMemory
+  /** Where the request asks to become a WebSocket, soundly (RFC 6455 §4.2.1). */
+  readonly upgrade?: AgentUpgrade
   /** Body of the request. After readBody() it is whole. */
   readonly body: Flow
   /** Body bytes received so far. */

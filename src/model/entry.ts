@@ -39,6 +39,8 @@ export interface Entry {
   readonly status?: number
   readonly bytesIn?: number
   readonly bytesOut?: number
+  readonly messagesIn?: number
+  readonly messagesOut?: number
   readonly durationMs?: number
   readonly scrubbed?: number
   readonly count?: number

@@ -21,6 +21,13 @@ export const limits = {
   callMs: 24 * 3_600_000,
   tunnelsPerWorkloadMax: 64,
   tunnelIdleMs: 600_000,
+  // A message that is read is held whole, so this is memory: per workload at most socketsPerWorkloadMax times as much.
+  socketMessageBytesMax: 8 * 1024 * 1024,
+  socketFramesMax: 16_384,
+  socketsPerWorkloadMax: 64,
+  socketPingMs: 30_000,
+  socketSilentPingsMax: 3,
+  socketCloseMs: 2_000,
   leafCacheMax: 1_000,
   // HTTP/2: one connection's abuse ends with its GOAWAY
   h2StreamsMax: 100,

@@ -33,7 +33,7 @@ export const refusals = {
   'accept.browser': row(403, 'Requests of web pages are refused.', 'A request carried Origin or Sec-Fetch-Site; list the origin at the service if it is meant.'),
   'accept.too_many': row(503, 'Too many connections.', 'The limit connectionsMax or connectionsPerPeerMax was reached.'),
   'accept.not_tls': row(403, 'The tunnel did not begin with a TLS hello for its host.', 'A tunnel carries TLS whose SNI is the CONNECT host, without ECH.'),
-  'accept.upgrade': row(501, 'Protocol upgrades are not supported yet.', 'Use the plain HTTP API of the service.'),
+  'accept.upgrade': row(501, 'The protocol upgrade is not supported.', 'Only a WebSocket (RFC 6455, version 13) by a sound GET over HTTP/1.1 can be opened.'),
 
   // identify: who is it
   'identify.none': row(403, 'The caller could not be identified.', 'No trust provider proved who connects; see `ostiary doctor` and the audit entry.'),
@@ -61,6 +61,7 @@ export const refusals = {
   'decide.body_unreadable': row(403, 'The body cannot be read as policy demands.', 'Policy reads the body: send UTF-8 JSON without duplicate keys, unencoded and within the limit.'),
   'decide.policy_error': row(403, 'Policy could not be evaluated.', 'A policy raised an error for this request; see the audit entry and `ostiary check`.'),
   'decide.method': row(403, 'The service does not allow this method.', 'The service lists its methods in the configuration.'),
+  'decide.socket': row(403, 'The service takes no WebSocket here.', 'The catalog lists the paths of the service at which one can be opened.'),
   'decide.feed_lost': row(403, 'Policy is too old to decide.', 'The connection to the broker was lost for longer than the bound.'),
 
   // obtain: with which credential

@@ -7,6 +7,7 @@ export type Slot =
   | { readonly kind: 'header'; readonly name: string }
   | { readonly kind: 'query'; readonly name: string }
   | { readonly kind: 'cookie'; readonly name: string }
+  | { readonly kind: 'subprotocol'; readonly prefix: string } // an entry of Sec-WebSocket-Protocol; only an agent fills it
 
 export interface ActionRule {
   readonly action: string
@@ -17,6 +18,21 @@ export interface ActionRule {
   readonly hosts?: readonly string[]
   /** Only with exactly this query, its `?` included. */
   readonly query?: string
+}
+
+/** A path at which a WebSocket may be opened, and how the agent's messages there are read: strict JSON objects. */
+export interface SocketRule {
+  readonly path: RegExp
+  /** Query parameter of the upgrade that names the model. */
+  readonly modelQuery: string | null
+  /** Field that names a message; null: its only key does. */
+  readonly typeField: string | null
+  /** Messages that start nothing. Every other one is decided and recorded as a call. */
+  readonly passing: readonly string[]
+  /** Where a message names a model, dotted. The first is the model of the socket from then on. */
+  readonly models: readonly string[]
+  /** Objects, dotted, whose field `toolsField` may list tools; the empty name is the message itself. */
+  readonly tools: readonly string[]
 }
 
 export interface Service {
@@ -52,6 +68,8 @@ export interface Service {
   /** Where the body names the model: a JSON field, or null when the path does. */
   readonly modelField: string | null
   readonly modelPath: RegExp | null
+  /** Where WebSockets may be opened; absent: anywhere, and their messages are not read. */
+  readonly sockets?: readonly SocketRule[]
   /** JSON field that lists tools run by the vendor. */
   readonly toolsField: string | null
   /** A subscription's token, where the vendor gives one out: its shape, the variable that carries it, what a call adds to lists. */

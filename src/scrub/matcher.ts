@@ -165,6 +165,16 @@ export class MaskStream {
     return out
   }
 
+  /** Where nothing may be held: what was is masked, and remembered all the same, so that what goes on with it is masked too. */
+  cover(): Buffer {
+    const size = this.#leaving.length - this.#left
+    if (size === 0) return nothing
+    this.#leaving = Buffer.from(this.#leaving).fill(maskByte, this.#left)
+    this.#left = this.#leaving.length
+    this.found++
+    return Buffer.alloc(size, maskByte)
+  }
+
   /** What was held, now that nothing follows that could complete it. */
   end(): Buffer {
     const rest = this.#leaving.subarray(this.#left)

@@ -8,6 +8,7 @@ import { type Edits, type Flow, noEdits, type ResponseHead } from '../model/mess
 import { Refusal } from '../model/refusal.ts'
 import { GatheredFlow, MaskedFlow, type Tally } from './body.ts'
 import { type Coding, codingOf, DecodedFlow, decodeWhole } from './decode.ts'
+import { createFrameScrub, type FrameScrub } from './frames.ts'
 import { type HeadEdits, maskHead } from './head.ts'
 import { Matcher } from './matcher.ts'
 import { needlesOf } from './needles.ts'
@@ -24,6 +25,8 @@ export interface Scrub {
   (answer: { readonly head: ResponseHead; readonly body: Flow }, lease: Lease | null, call: Call): Scrubbed
   /** Computes the needles while the lease still has its secrets: a lease may be wiped before a slow answer comes. */
   prepare(lease: Lease): void
+  /** For the messages of a WebSocket; null where nothing was injected. Throws Refusal scrub.short_secret, obtain.revoked. */
+  frames(lease: Lease | null, tally: Tally): FrameScrub | null
 }
 
 export type ScrubLimits = Pick<
@@ -92,6 +95,13 @@ export function createScrub(options: { readonly limits: ScrubLimits }): Scrub {
   return Object.assign(scrub, {
     prepare(lease: Lease): void {
       if (lease.credential.kind !== 'none') matcherOf(lease)
+    },
+    frames(lease: Lease | null, tally: Tally): FrameScrub | null {
+      if (lease === null || lease.credential.kind === 'none') return null
+      const matcher = matcherOf(lease)
+      // A socket has no end to wait for.
+      if (matcher.short) throw new Refusal('scrub.short_secret', 'a WebSocket')
+      return createFrameScrub(matcher, tally)
     },
   })
 }

@@ -7,6 +7,7 @@ import { createServer as createHttpsServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose'
+import { createRealtime, type Upgraded } from './realtime.ts'
 
 export interface Seen {
   readonly vendor: VendorName
@@ -36,6 +37,7 @@ export interface VendorsOptions {
 
 export interface Vendors {
   readonly seen: Seen[]
+  readonly upgraded: readonly Upgraded[]
   /** Everything that was ever issued or accepted as a credential: what must never reach an agent. */
   readonly secrets: Set<string>
   readonly ports: Readonly<Record<VendorName, number>>
@@ -63,6 +65,7 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
   const seen: Seen[] = []
   const secrets = new Set<string>([options.geminiKey, ...Object.values(options.keys ?? {})])
   const issued = { openai: new Set<string>(), anthropic: new Set<string>() }
+  const realtime = createRealtime()
   const usedStatements = new Set<string>()
 
   const exchange = async (vendor: 'openai' | 'anthropic', statement: unknown, prefix: string): Promise<Record<string, unknown>> => {
@@ -208,6 +211,7 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
         void act({ request, response, url, body, json }).catch(() => response.destroy())
       })
     })
+    server.on('upgrade', realtime.door(vendor, secrets))
     servers.push(server)
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     return (server.address() as AddressInfo).port
@@ -219,6 +223,7 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
   }
   return {
     seen,
+    upgraded: realtime.upgraded,
     secrets,
     ports,
     hosts: vendorHosts,
@@ -239,11 +244,7 @@ function bearer(request: IncomingMessage): string | null {
   return /^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1] ?? null
 }
 
-function pairs(raw: readonly string[]): string[] {
-  const lines: string[] = []
-  for (let at = 0; at < raw.length; at += 2) lines.push(`${raw[at]}: ${raw[at + 1]}`)
-  return lines
-}
+const pairs = (raw: readonly string[]): string[] => raw.flatMap((one, at) => (at % 2 === 0 ? [`${one}: ${raw[at + 1]}`] : []))
 
 function reply({ response }: Asked, status: number, json: unknown): void {
   const body = Buffer.from(JSON.stringify(json))

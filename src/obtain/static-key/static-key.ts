@@ -85,6 +85,7 @@ function credentialOf(slot: Slot, secret: Secret): Pick<Obtained, 'credential' |
     case 'basic':
       return basicOf(secret)
     case 'cookie':
+    case 'subprotocol':
       return null
     default:
       return slot satisfies never

@@ -1,0 +1,121 @@
+// Fits a call that was answered 101 to flow/websocket: both connections become sides, messages are read by the service's rule.
+import { type MessageRead, readMessage, readOpening, socketRuleOf } from '../decide/socket.ts'
+import type { CallRecord, Steps } from '../flow/call.ts'
+import { type Ask, websocket } from '../flow/websocket.ts'
+import { wholeFlow } from '../http/flow.ts'
+import type { Call, ConnectionMemory } from '../model/call.ts'
+import type { Clock } from '../model/clock.ts'
+import type { Decision } from '../model/decision.ts'
+import type { Identity } from '../model/identity.ts'
+import type { Log } from '../model/kind.ts'
+import { limits } from '../model/limits.ts'
+import { Refusal } from '../model/refusal.ts'
+import type { Scrub } from '../scrub/scrub.ts'
+import { FrameSide } from './frame-side.ts'
+
+export interface ConverseParts {
+  readonly clock: Clock
+  readonly log: Log
+  readonly scrub: Scrub
+  readonly identify: (memory: ConnectionMemory) => Identity | Promise<Identity>
+  readonly decideMessage: (call: Call, identity: Identity, read: MessageRead['setTo']) => Decision | Promise<Decision>
+  readonly record: (call: Call) => CallRecord
+  /** Stands in every placeholder. */
+  readonly marker: string
+}
+
+export function createConverse(parts: ConverseParts): Steps['converse'] {
+  const open = new Map<string, number>()
+  return async (incoming, answer, edits, lease, record) => {
+    const { opened } = answer
+    const { upgrade } = incoming
+    if (opened === undefined || upgrade === undefined) throw new Refusal('forward.bad_answer', 'status 101')
+    const workload = incoming.connection.identity?.workload ?? ''
+    const count = open.get(workload) ?? 0
+    if (count >= limits.socketsPerWorkloadMax) throw new Refusal('accept.too_many', 'socketsPerWorkloadMax')
+    const tally = { found: 0 }
+    const frames = parts.scrub.frames(lease, tally)
+    const upstream = new FrameSide(opened, 'host', limits)
+    const agent = new FrameSide(
+      upgrade.open(answer.head, edits, () => {
+        record.note('closed: flow.revoked')
+        upstream.close(1001, '')
+        agent.close(1008, 'flow.revoked')
+      }),
+      'agent',
+      limits,
+    )
+    open.set(workload, count + 1)
+    try {
+      const talk = await websocket(
+        {
+          read: reader(incoming, parts, record),
+          ...messageSteps(incoming, parts),
+          scrub: (piece) => (frames === null ? piece : frames.piece(piece)),
+          scrubReason: (reason) => (frames === null ? reason : frames.reason(reason)),
+          received: upgrade.received,
+          note: (text) => record.note(text),
+        },
+        lease,
+        agent,
+        upstream,
+      )
+      return { ...talk, scrubbed: tally.found }
+    } finally {
+      const left = (open.get(workload) ?? 1) - 1
+      if (left === 0) open.delete(workload)
+      else open.set(workload, left)
+    }
+  }
+}
+
+function reader(incoming: Call, parts: ConverseParts, record: CallRecord): ((message: Buffer) => readonly Ask[]) | null {
+  const { service, target } = incoming
+  const rule = service === null ? null : socketRuleOf(service, target)
+  if (service === null || rule === null) return null
+  let setTo = readOpening(rule, service, target)
+  let noted = false
+  return (message) => {
+    // In a message a placeholder is text: it goes on as it is, and nothing is put in its place.
+    if (!noted && message.includes(parts.marker)) record.note('a message holds a placeholder')
+    noted ||= message.includes(parts.marker)
+    const read = readMessage(rule, service, message, limits.jsonDepthMax, setTo)
+    setTo = read.setTo
+    return read.asks.map(({ model, tools }) => ({ model: model ?? null, tools: tools ?? [] }))
+  }
+}
+
+/** A message is asked about as the call that it starts: the same Target, an id of its own behind that of the socket. */
+function messageSteps(incoming: Call, parts: ConverseParts) {
+  let asked = 0
+  let current: Call = incoming
+  const { connection, head, target, service } = incoming
+  return {
+    record: (messageBytes: number): CallRecord => {
+      asked++
+      current = {
+        id: `${incoming.id}.${asked}`,
+        startedAt: parts.clock.now(),
+        head,
+        target,
+        service,
+        connection,
+        body: wholeFlow(Buffer.alloc(0)),
+        bytesIn: messageBytes,
+        gone: false,
+        readBody: () => Promise.resolve(Buffer.alloc(0)),
+        whenGone: () => () => {},
+        answer: () => Promise.reject(new Refusal('flow.defect', 'a message has no answer of its own')),
+        refuse() {},
+        cut: () => incoming.cut(),
+      }
+      return parts.record(current)
+    },
+    identify: () => parts.identify(connection),
+    decide: (identity: Identity, { model, tools }: Ask) => parts.decideMessage(current, identity, { model: model ?? undefined, tools }),
+    defect(error: unknown): Refusal {
+      parts.log.error('defect', { call: current.id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+      return new Refusal('flow.defect', error instanceof Error ? error.message : String(error), error)
+    },
+  }
+}
