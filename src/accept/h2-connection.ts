@@ -141,7 +141,9 @@ export class H2Connection implements Held {
       this.#controlSince = now
       this.#controlFrames = 0
     }
-    if (++this.#controlFrames > this.#owner.limits.h2ControlFramesPerSecondMax) this.#session.destroy(undefined, NGHTTP2_ENHANCE_YOUR_CALM)
+    if (++this.#controlFrames <= this.#owner.limits.h2ControlFramesPerSecondMax) return
+    this.#session.goaway(NGHTTP2_ENHANCE_YOUR_CALM)
+    this.close()
   }
 }
 
