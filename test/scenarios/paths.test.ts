@@ -1,4 +1,4 @@
-// The same checks on every way in: CONNECT, the base URL and the absolute form. A way in that checks less is the way of an attack.
+// The same checks on every way in: CONNECT, the base URL, HTTP/2 on both, and the absolute form. A way in that checks less is the way of an attack.
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, test } from 'node:test'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
@@ -39,7 +39,8 @@ interface Asked {
   readonly path?: string
 }
 
-function build(via: 'connect' | 'base' | 'absolute', { fields = [own], path = '/v1/responses' }: Asked): Told {
+function build(way: 'connect' | 'base' | 'absolute' | 'connect h2' | 'base h2', { fields = [own], path = '/v1/responses' }: Asked): Told {
+  const [via, h2] = way.split(' ') as ['connect' | 'base' | 'absolute', string | undefined]
   const [target, to, more] = {
     connect: [path, host, []],
     base: [`POINTER/openai${path}`, 'BASEHOST', []],
@@ -54,7 +55,7 @@ function build(via: 'connect' | 'base' | 'absolute', { fields = [own], path = '/
     'Connection: close',
     `Content-Length: ${body.length}`,
   ]
-  return { via: via === 'absolute' ? 'proxy' : via, host, raw: `${raw.join('\r\n')}\r\n\r\n${body}` }
+  return { via: via === 'absolute' ? 'proxy' : via, h2: h2 !== undefined, host, raw: `${raw.join('\r\n')}\r\n\r\n${body}` }
 }
 
 const calls = (): number => stage.vendors.seen.filter((one) => !one.path.includes('oauth')).length
@@ -74,7 +75,7 @@ const attacks: readonly (readonly [string, Asked, RegExp])[] = [
   ['what policy does not permit', { path: '/v1/files' }, /^decide\.denied$/],
 ]
 
-for (const via of ['connect', 'base'] as const) {
+for (const via of ['connect', 'base', 'connect h2', 'base h2'] as const) {
   test(`${via}: the well-formed call is answered`, async () => {
     const heard = await send(build(via, {}))
     assert.equal(heard.status, 200, JSON.stringify(heard))
@@ -89,7 +90,7 @@ for (const via of ['connect', 'base'] as const) {
   }
 }
 
-for (const via of ['connect', 'base'] as const) {
+for (const via of ['connect', 'base', 'connect h2', 'base h2'] as const) {
   test(`${via}: a cookie does not go out`, async () => {
     const heard = await send(build(via, { fields: [own, `Cookie: session=sk-proj-${'A'.repeat(40)}`] }))
     const raw = stage.vendors.seen.at(-1)?.raw ?? ''
@@ -118,7 +119,8 @@ test('base: a web page is refused, and told nothing of CORS', async () => {
 
 test('alerts suspend the run on every way in', async () => {
   for (let trip = 0; trip < 5; trip++) await send(build('connect', { path: '/v1/responses?k=PLACEHOLDER(OPENAI_API_KEY)' }))
-  for (const via of ['connect', 'base'] as const) assert.equal((await send(build(via, {}))).code, 'identify.suspended', via)
+  for (const via of ['connect', 'base', 'connect h2', 'base h2'] as const)
+    assert.equal((await send(build(via, {}))).code, 'identify.suspended', via)
   await renew()
 })
 
@@ -136,9 +138,10 @@ test('absolute form: whatever it is answered, no attack passes', async () => {
 
 test('a fact that turns refuses on each way in, also on a connection that was permitted before', async () => {
   await stage.setFacts({ stage: 'test' })
-  for (const via of ['connect', 'base'] as const) assert.equal((await send(build(via, {}))).code, 'decide.forbidden', via)
+  for (const via of ['connect', 'base', 'connect h2', 'base h2'] as const)
+    assert.equal((await send(build(via, {}))).code, 'decide.forbidden', via)
   await stage.setFacts({ stage: 'production' })
-  for (const via of ['connect', 'base'] as const) assert.equal((await send(build(via, {}))).status, 200, via)
+  for (const via of ['connect', 'base', 'connect h2', 'base h2'] as const) assert.equal((await send(build(via, {}))).status, 200, via)
 })
 
 test('a process that is not in the run gets nothing by its pointer, on no way in', async () => {

@@ -13,6 +13,8 @@ export interface Told {
   readonly sni?: string
   /** Latin-1; PLACEHOLDER(NAME) stands for the variable NAME, POINTER for the run's path on the base URL, PROXYAUTH for its header. */
   readonly raw: string
+  /** The same request as a stream of HTTP/2 (ALPN inside CONNECT, prior knowledge on the base URL); the answer is told as text. */
+  readonly h2?: boolean
   /** Bytes that follow once something has come back that contains `until`. */
   readonly later?: { readonly until: string; readonly raw: string }
   readonly waitMs?: number
@@ -38,6 +40,24 @@ const net = require('node:net'), tls = require('node:tls'), readline = require('
 const proxy = new URL(process.env.HTTPS_PROXY), base = new URL(process.env.OSTIARY_BASE_URL)
 const auth = 'Proxy-Authorization: Basic ' + Buffer.from(decodeURIComponent(proxy.username) + ':' + decodeURIComponent(proxy.password)).toString('base64')
 const fill = (text) => text.replace(/PLACEHOLDER\\((\\w+)\\)/g, (_, name) => process.env[name] ?? '').replaceAll('POINTER', base.pathname.replace(/\\/$/, '')).replaceAll('PROXYAUTH', auth).replaceAll('BASEHOST', base.host)
+const stream = (task, socket, done, heard) => {
+  const [head, body] = fill(task.raw).split('\\r\\n\\r\\n')
+  const [line, ...lines] = head.split('\\r\\n')
+  const list = [':method', line.split(' ')[0], ':path', line.split(' ')[1], ':scheme', task.via === 'base' ? 'http' : 'https']
+  for (const field of lines) {
+    const [name, value] = [field.slice(0, field.indexOf(':')).toLowerCase(), field.slice(field.indexOf(':') + 2)]
+    if (name === 'host') list.push(':authority', value)
+    else if (name !== 'connection') list.push(name, value)
+  }
+  const session = require('node:http2').connect('http://' + list[list.indexOf(':authority') + 1], { createConnection: () => socket, strictSingleValueFields: false })
+  session.on('error', (error) => done(error.code))
+  const asked = session.request(list)
+  asked.on('error', (error) => done(error.code))
+  asked.on('response', (answer) => { heard.text = 'HTTP/1.1 ' + answer[':status'] + '\\r\\n' + Object.entries(answer).map(([n, v]) => n + ': ' + v + '\\r\\n').join('') + '\\r\\n' })
+  asked.on('data', (chunk) => { heard.text += chunk.toString('latin1') })
+  asked.on('close', () => { heard.closed = asked.rstCode; done('') })
+  asked.end(body)
+}
 const one = (task) => new Promise((resolve) => {
   const heard = { connect: '', text: '', error: '' }
   const to = task.via === 'base' ? base : proxy
@@ -46,6 +66,7 @@ const one = (task) => new Promise((resolve) => {
   const done = (error) => { clearTimeout(timer); heard.error ||= error; plain.destroy(); resolve(heard) }
   const talk = (socket) => {
     wire = socket
+    if (task.h2) return stream(task, socket, done, heard)
     socket.on('data', (chunk) => {
       heard.text += chunk.toString('latin1')
       if (task.later && !told && heard.text.includes(task.later.until)) { told = true; socket.write(Buffer.from(fill(task.later.raw), 'latin1')) }
@@ -60,7 +81,7 @@ const one = (task) => new Promise((resolve) => {
     const text = chunk.toString('latin1')
     heard.connect = text.split('\\r\\n')[0]
     if (!/ 200 /.test(heard.connect + ' ')) { heard.text = text; plain.on('data', (more) => { heard.text += more.toString('latin1') }); return plain.on('close', () => done('')) }
-    const secure = tls.connect({ socket: plain, servername: task.sni ?? task.host, ca: require('node:fs').readFileSync(process.env.NODE_EXTRA_CA_CERTS), checkServerIdentity: () => undefined }, () => talk(secure))
+    const secure = tls.connect({ socket: plain, servername: task.sni ?? task.host, ca: require('node:fs').readFileSync(process.env.NODE_EXTRA_CA_CERTS), checkServerIdentity: () => undefined, ...(task.h2 ? { ALPNProtocols: ['h2'] } : {}) }, () => talk(secure))
     secure.on('error', (error) => done(error.code ?? error.message))
   })
   plain.on('close', () => done(''))
