@@ -18,7 +18,7 @@ const request = z.strictObject({
     custody: z
       .string()
       .max(200)
-      .regex(/^(?:namespace|shared-user|exposed\([\w.,/-]+\))(?:\+isolated)?$/),
+      .regex(/^(?:namespace|shared-user|exposed\([\w.,/-]+\)(?:\+agent-held\([\w,-]+\))?|agent-held\([\w,-]+\))(?:\+isolated)?$/),
     evidence: z.boolean(),
     crossings: z
       .array(

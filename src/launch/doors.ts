@@ -13,6 +13,8 @@ export interface Door {
   readonly named?: readonly string[]
   /** Only when the file's content says so. */
   readonly when?: RegExp
+  /** A login that the agent holds and uses itself, since Ostiary cannot broker it: opened, the run is `agent-held`. */
+  readonly agentHeld?: true
 }
 
 const chrome = ['google-chrome', 'chromium', 'BraveSoftware', 'microsoft-edge', 'vivaldi'].map((name) => `~/.config/${name}`)
@@ -143,9 +145,14 @@ export const doors: readonly Door[] = [
   },
   { name: 'browsers', says: 'profiles of browsers', paths: ['~/.mozilla', ...chrome] },
   { name: 'history', says: 'what was typed into shells', paths: ['~/.*_history', '~/.local/share/fish/fish_history', '~/.zsh_sessions'] },
-  { name: 'claude-login', says: "Claude Code's own login", paths: ['~/.claude/.credentials.json'] },
-  { name: 'codex-login', says: "Codex' own login", paths: ['~/.codex/auth.json'] },
-  { name: 'gemini-login', says: "Gemini CLI's own login", paths: ['~/.gemini/oauth_creds.json', '~/.gemini/google_accounts.json'] },
+  { name: 'claude-login', says: "Claude Code's own login", paths: ['~/.claude/.credentials.json'], agentHeld: true },
+  { name: 'codex-login', says: "Codex' own login", paths: ['~/.codex/auth.json'], agentHeld: true },
+  {
+    name: 'gemini-login',
+    says: "Gemini CLI's own login",
+    paths: ['~/.gemini/oauth_creds.json', '~/.gemini/google_accounts.json'],
+    agentHeld: true,
+  },
   {
     name: 'other-agents',
     says: 'logins of other agents',

@@ -88,7 +88,13 @@ export async function launch(options: LaunchOptions): Promise<number> {
 }
 
 function custodyWord(sandbox: Sandbox, exposed: readonly string[], isolated: boolean): string {
-  const word = sandbox.custody === 'namespace' && exposed.length > 0 ? `exposed(${exposed.join(',')})` : sandbox.custody
+  const held = exposed.filter((name) => doors.some((door) => door.name === name && door.agentHeld === true))
+  const others = exposed.filter((name) => !held.includes(name))
+  const words = [
+    ...(others.length > 0 ? [`exposed(${others.join(',')})`] : []),
+    ...(held.length > 0 ? [`agent-held(${held.join(',')})`] : []),
+  ]
+  const word = sandbox.custody === 'namespace' && words.length > 0 ? words.join('+') : sandbox.custody
   return isolated ? `${word}+isolated` : word
 }
 

@@ -13,7 +13,7 @@ export interface Attested {
   readonly run: string | null
 }
 
-export type Custody = string // 'system-user' | 'namespace' | 'shared-user' | 'exposed(NAME)' | 'other-user'
+export type Custody = string // 'system-user' | 'namespace' | 'shared-user' | 'exposed(NAME)' | 'agent-held(NAME)' | 'other-user'
 
 export interface Identity {
   readonly workload: string

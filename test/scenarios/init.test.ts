@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -13,7 +13,8 @@ import { startVendors, type Vendors } from '../fakes/vendors.ts'
 
 const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
 const now = Date.now()
-const dir = mkdtempSync(join(tmpdir(), 'ostiary-init-'))
+// Below the home: a run has its own /tmp, and what lies in a folder that everybody may write is not believed.
+const dir = mkdtempSync(join(homedir(), '.ostiary-init-test-'))
 chmodSync(dir, 0o711)
 const vendorCa = createRootAuthority({ commonName: 'Stand-in vendors', now, years: 1 })
 const servers: ChildProcess[] = []
@@ -213,6 +214,41 @@ test('a set-up token is not sealed for the slot of a key', { timeout: 60_000 }, 
   assert.match(sealed.out, /slot: bearer/)
   const early = await ostiary(at, ['secret', 'set', 'other', '--for', 'anthropic', '--from-env', 'TOKEN'], { TOKEN: planted.setUpToken })
   assert.equal(early.code, 0, early.out)
+})
+
+test('a login that cannot be brokered: hidden with a sentence, or agent-held in the record and refusable', {
+  timeout: 90_000,
+}, async (t) => {
+  const at = place()
+  configure(at, ', slot: bearer')
+  writeFileSync(
+    at.configFile,
+    `${readFileSync(at.configFile, 'utf8')}
+      @id("no login of its own")
+      forbid (principal, action, resource == Service::"gemini") when { context.custody like "*agent-held*" };
+`,
+  )
+  await start(at)
+  for (const [secret, service, value] of [
+    ['openai', 'openai', planted.openaiVariable],
+    ['gemini', 'gemini', planted.geminiStart],
+  ] as const)
+    assert.equal((await ostiary(at, ['secret', 'set', secret, '--for', service, '--from-env', 'KEY'], { KEY: value })).code, 0)
+  const command = join(at.project, 'codex')
+  const script = `const get = (url, headers) => fetch(url, { headers }).then((a) => a.status)
+    Promise.all([get('https://api.openai.com/v1/models', { authorization: 'Bearer ' + process.env.OPENAI_API_KEY }),
+      get('https://generativelanguage.googleapis.com/v1beta/models', { 'x-goog-api-key': process.env.GEMINI_API_KEY })])
+      .then((all) => console.log('status', ...all, 'login', require('fs').readFileSync(process.env.HOME + '/.codex/auth.json').length))`
+  writeFileSync(command, `#!${process.execPath}\n${script}\n`, { mode: 0o755 })
+  const hidden = await ostiary(at, ['run', '--', command])
+  if (/shared-user/.test(hidden.out)) return t.skip('no namespace on this machine')
+  assert.match(hidden.out, /Codex's ChatGPT login is hidden from the command. Instead: .*--expose codex-login/)
+  assert.match(hidden.out, /status 200 200 login \d\n/)
+  const held = await ostiary(at, ['run', '--expose', 'codex-login', '--', command])
+  assert.match(held.out, /agent-held: Codex's ChatGPT login is in the hands of the command/)
+  assert.match(held.out, /status 200 403 login \d{2,}\n/)
+  const records = await ostiary(at, ['audit', 'export'])
+  assert.match(records.out, /"custody":"agent-held\(codex-login\)"/)
 })
 
 test('refused inside a run and with variables that could carry a secret away', { timeout: 60_000 }, async () => {

@@ -2,10 +2,12 @@ import assert from 'node:assert/strict'
 import {
   chmodSync,
   chownSync,
+  closeSync,
   linkSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -16,7 +18,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, beforeEach, test } from 'node:test'
-import { blankIn } from './blank.ts'
+import { blankIn, replaceFile } from './blank.ts'
 import { body } from './home.test-kit.ts'
 import { blank, spot } from './keys.ts'
 
@@ -76,6 +78,35 @@ test('a key that begins like another takes nothing of it away', () => {
   assert.equal(readFileSync(file, 'utf8'), `A=${longer}\nB=${blank}\n`)
   assert.equal(blankIn(file, [longer]), null)
   assert.equal(readFileSync(file, 'utf8'), `A=${blank}\nB=${blank}\n`)
+})
+
+test('a file that changed since it was read is not touched, and no copy stays', () => {
+  const file = put('.env', `A=${key}`)
+  const before = statSync(file, { bigint: true })
+  writeFileSync(file, `A=${key}\nB=2\n`)
+  assert.equal(replaceFile(file, before, 'A=x'), 'it changed meanwhile')
+  assert.equal(readFileSync(file, 'utf8'), `A=${key}\nB=2\n`)
+  assert.deepEqual(readdirSync(folder), ['.env'])
+})
+
+test('a file that a program is writing is not taken from under it', (t) => {
+  if (process.platform !== 'linux') return t.skip('no /proc on this machine')
+  const file = put('log.jsonl', `A=${key}`)
+  const opened = openSync(file, 'a')
+  assert.match(blankIn(file, [key]) ?? '', new RegExp(`^process ${process.pid} has it open`))
+  closeSync(opened)
+  const reading = openSync(file, 'r')
+  assert.equal(blankIn(file, [key]), null)
+  closeSync(reading)
+})
+
+test('where the folder may not be written the file stays as it was', (t) => {
+  if (process.getuid?.() === 0) return t.skip('root may write everywhere')
+  const file = put('.env', `A=${key}`)
+  chmodSync(folder, 0o500)
+  assert.match(blankIn(file, [key]) ?? '', /EACCES/)
+  chmodSync(folder, 0o700)
+  assert.equal(readFileSync(file, 'utf8'), `A=${key}`)
 })
 
 test('what is gone, a folder, or broken says why', () => {

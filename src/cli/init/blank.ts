@@ -10,6 +10,7 @@ import {
   fstatSync,
   fsyncSync,
   openSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   renameSync,
@@ -22,37 +23,70 @@ import { blank } from './keys.ts'
 
 /** null when it is done; otherwise why the file is as it was. */
 export function blankIn(path: string, values: readonly string[]): string | null {
-  let temporary: string | null = null
   try {
     // A symbolic link stays one: what it leads to is rewritten.
     const real = realpathSync(path)
-    const opened = openSync(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-    let before: BigIntStats
-    let text: string
-    try {
-      before = fstatSync(opened, { bigint: true })
-      if (!before.isFile()) return 'it is no regular file'
-      if (before.nlink > 1n) return 'it has another name too (a hard link), under which the key would stay'
-      text = readFileSync(opened, 'latin1')
-    } finally {
-      closeSync(opened)
-    }
+    const { before, text } = look(real)
+    if (!before.isFile()) return 'it is no regular file'
+    if (before.nlink > 1n) return 'it has another name too (a hard link), under which the key would stay'
+    const writer = writerOf(before)
+    if (writer !== null) return `process ${writer} has it open for writing, and what it writes next would be lost: end it first`
     // The longest first: a key may begin like another one.
     const blanked = [...values].sort((a, b) => b.length - a.length).reduce((rest, value) => rest.replace(whole(value), blank), text)
-    if (blanked === text) return 'the key does not stand there any more'
-    temporary = join(dirname(real), `.${basename(real).slice(0, 100)}.${randomBytes(6).toString('hex')}.ostiary`)
-    write(temporary, blanked, before)
-    const now = statSync(real, { bigint: true })
-    if (!same(before, now)) return 'it changed meanwhile'
-    renameSync(temporary, real)
-    temporary = null
-    syncFolder(dirname(real))
-    return null
+    return blanked === text ? 'the key does not stand there any more' : replaceFile(real, before, blanked)
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     return `it cannot be rewritten (${code ?? message})`
+  }
+}
+
+function look(real: string): { readonly before: BigIntStats; readonly text: string } {
+  const opened = openSync(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  try {
+    const before = fstatSync(opened, { bigint: true })
+    return { before, text: before.isFile() ? readFileSync(opened, 'latin1') : '' }
   } finally {
-    if (temporary !== null) rmSync(temporary, { force: true })
+    closeSync(opened)
+  }
+}
+
+/** In one step, if the file still is what it was when it was read; no copy stays beside it. */
+export function replaceFile(real: string, before: BigIntStats, text: string): string | null {
+  const temporary = join(dirname(real), `.${basename(real).slice(0, 100)}.${randomBytes(6).toString('hex')}.ostiary`)
+  try {
+    write(temporary, text, before)
+    if (!same(before, statSync(real, { bigint: true }))) return 'it changed meanwhile'
+    renameSync(temporary, real)
+    syncFolder(dirname(real))
+    return null
+  } finally {
+    rmSync(temporary, { force: true })
+  }
+}
+
+/** A process of this user that has the file open for writing, as far as /proc says. */
+function writerOf({ dev, ino }: BigIntStats): string | null {
+  for (const pid of namesIn('/proc')) {
+    if (!/^\d+$/.test(pid)) continue
+    for (const descriptor of namesIn(`/proc/${pid}/fd`)) {
+      try {
+        const found = statSync(`/proc/${pid}/fd/${descriptor}`, { bigint: true })
+        if (found.dev !== dev || found.ino !== ino) continue
+        const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/${pid}/fdinfo/${descriptor}`, 'latin1'))?.[1] ?? '0'
+        if ((Number.parseInt(flags, 8) & (constants.O_WRONLY | constants.O_RDWR)) !== 0) return pid
+      } catch {
+        // it has just been closed
+      }
+    }
+  }
+  return null
+}
+
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    return []
   }
 }
 

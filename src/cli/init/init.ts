@@ -194,6 +194,17 @@ async function sealOne({ out, dataDir, configFile, config, running }: Sealing, k
 }
 
 function blankEverywhere(out: Output, key: FoundKey): boolean {
+  // With a listener a signal waits until the file is whole.
+  const later = (): void => {}
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, later)
+  try {
+    return blankEach(out, key)
+  } finally {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, later)
+  }
+}
+
+function blankEach(out: Output, key: FoundKey): boolean {
   let done = true
   for (const { path, name } of key.standings) {
     if (path === null) {

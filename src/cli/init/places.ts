@@ -91,9 +91,9 @@ const agentFolders: readonly (readonly [folder: string, kind: PlaceKind, depth: 
   ['.config', 'agent configuration', 2],
   ['.local/share/opencode', 'transcript', 5],
 ]
-const textual = /\.(?:jsonl?|json5|ya?ml|toml|env|txt|md|conf|ini|sh|zsh|fish|log)$|^[^.]+$|^\.env|history$/
+const textual = /\.(?:jsonl?|json5|ya?ml|toml|env|txt|md|conf|ini|sh|zsh|fish|log)$|^[^.]+$|^\.env|history$|\.[0-9a-f]{12}\.ostiary$/
 const inProjects =
-  /^(?:\.env(?:\..+)?|\.envrc|.+\.env|\.mcp\.json|mcp\.json|\.aider\.conf\.yml|\.aider\.(?:chat|input)\.history(?:\.md)?|settings(?:\.local)?\.json|opencode\.json)$/
+  /^(?:\.env(?:\..+)?|\.envrc|.+\.env|\.mcp\.json|mcp\.json|\.aider\.conf\.yml|\.aider\.(?:chat|input)\.history(?:\.md)?|settings(?:\.local)?\.json|opencode\.json|.+\.[0-9a-f]{12}\.ostiary)$/
 const settingsOf = new Set(['.claude', '.gemini', '.vscode', '.cursor', '.codex', '.continue'])
 const skipped = new Set([
   'node_modules',
