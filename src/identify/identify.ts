@@ -204,6 +204,11 @@ function isKernel({ providers }: IdentifyOptions, { provider }: Attested): boole
   return providers.some(({ name, kind }) => name === provider && kind === kernelKind)
 }
 
+/** What comes by TCP was sent from outside of the network namespace that the launcher spoke of. */
+function custodyOf({ custody }: Run, { transport }: PeerFacts): string {
+  return transport === 'unix' ? custody : custody.replace(/\+isolated$/, '')
+}
+
 function identityOf(options: IdentifyOptions, peer: PeerFacts, run: Run | null, { workload, used, id, attributes }: Match): Identity {
   const token = used.find((one) => !isKernel(options, one))
   const now = options.clock.now()
@@ -215,7 +220,7 @@ function identityOf(options: IdentifyOptions, peer: PeerFacts, run: Run | null, 
     proven: attributes,
     provider: run === null && token !== undefined ? token.provider : kernelKind,
     run: run?.id ?? null,
-    custody: run?.custody ?? options.defaultCustody,
+    custody: run === null ? options.defaultCustody : custodyOf(run, peer),
     onThisHost: peer.uid !== null,
     address: peer.address,
   }

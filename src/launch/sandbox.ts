@@ -89,6 +89,11 @@ unshare --user --mount --map-user="$uid" --map-group="$gid" --propagation unchan
 export const networkSteps: readonly Step[] = [
   ['net', '/'],
   ['names', '/etc/resolv.conf'],
+  // Whoever asks these for a name sends it out of the machine.
+  ['hidden', '/run/systemd/resolve'],
+  ['hidden', '/run/nscd'],
+  ['hidden', '/run/avahi-daemon'],
+  ['hidden', '/var/lib/sss/pipes'],
 ]
 
 /** The words that start `command` inside; the working directory is the caller's. */

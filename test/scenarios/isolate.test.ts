@@ -2,6 +2,11 @@
 // documentation (RFC 5737, RFC 3849): were the isolation to fail, nobody would be called.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
+import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
@@ -39,7 +44,7 @@ const get = (url, headers = {}, more = {}) => new Promise((resolve) => {
     let text = ''
     answer.on('data', (chunk) => { text += chunk }).on('end', () => resolve({ status: answer.statusCode, text, code: /"code":"([a-z_.]+)"/.exec(text)?.[1] ?? null }))
   })
-  request.on('error', (error) => resolve({ error: error.code ?? error.message })).on('timeout', () => request.destroy(new Error('silent')))
+  request.on('error', (error) => resolve({ error: error.code ?? '', says: error.message })).on('timeout', () => request.destroy(new Error('silent')))
   request.end()
 })
 // Plain TCP: what comes back, or how it fails.
@@ -57,10 +62,11 @@ function inside(script: string, words: readonly string[] = []): Promise<Ended> {
   return ostiary(['run', '--as', 'story-agent', '--isolate', ...words, '--', ...command])
 }
 
-function ostiary(words: readonly string[]): Promise<Ended> {
+function ostiary(words: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<Ended> {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [bin, '--config', stage.configFile, '--data', stage.dataDir, ...words], {
       cwd: `${stage.dir}/work`,
+      env: { ...process.env, ...environment },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     let out = ''
@@ -84,27 +90,275 @@ const said = ({ out, err }: Ended): readonly any[] => {
     .map((line) => JSON.parse(line))
 }
 
-test('a client that knows no proxy lands in it by SNI, one that does by its variables; the record says isolated', { skip }, async () => {
-  const done = await inside(`
-    const headers = { authorization: 'Bearer ' + key }
-    say(await get('https://api.openai.com/v1/models', headers))
-    const proxy = require('node:http').request({ host: '127.0.0.1', port: new URL(process.env.OSTIARY_BASE_URL).port, path: new URL(process.env.OSTIARY_BASE_URL).pathname + '/openai/v1/models', headers, agent: new (require('node:http').Agent)() }, (answer) => { say(answer.statusCode); answer.resume() })
-    proxy.end()`)
-  const [direct, base] = said(done)
-  assert.equal(direct.status, 200, JSON.stringify(direct))
-  assert.equal(base, 200)
-  assert.equal(done.code, 0)
-  const { out } = await stage.cli(['audit', 'tail', '--json'])
-  const intents = out
+// biome-ignore lint/suspicious/noExplicitAny: entries of the log as JSON
+async function entries(): Promise<readonly any[]> {
+  const { out } = await stage.cli(['audit', 'tail', '--json', '-n', '100'])
+  return out
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line))
-    .filter((entry) => entry.kind === 'intent')
+}
+
+test('a client that knows no proxy lands in it by SNI, over IPv6 too; base URLs work; the records say isolated', { skip }, async () => {
+  const done = await inside(`
+    const headers = { authorization: 'Bearer ' + key }
+    const http = require('node:http')
+    say(await get('https://api.openai.com/v1/models', headers))
+    say(await get('https://api.openai.com/v1/models', headers, { lookup: (name, options, done) => options.all ? done(null, [{ address: '2001:db8::1', family: 6 }]) : done(null, '2001:db8::1', 6) }))
+    const base = new URL(process.env.OSTIARY_BASE_URL)
+    http.request({ host: base.hostname, port: base.port, path: base.pathname + '/openai/v1/models', headers, agent: new http.Agent() }, (answer) => { say(answer.statusCode); answer.resume() }).end()`)
+  const [four, six, base] = said(done)
+  assert.deepEqual([four.status, six.status, base, done.code], [200, 200, 200, 0], JSON.stringify([four, six]))
+  const intents = (await entries()).filter((entry) => entry.kind === 'intent').slice(-3)
   assert.deepEqual(
-    intents.slice(-2).map(({ way, custody, host }) => [way, custody, host]),
+    intents.map(({ way, custody, host, port }) => `${way} ${custody} ${host}:${port}`),
     [
-      ['transparent', 'namespace+isolated', 'api.openai.com'],
-      ['base-url', 'namespace+isolated', 'api.openai.com'],
+      'transparent namespace+isolated api.openai.com:443',
+      'transparent namespace+isolated api.openai.com:443',
+      'base-url namespace+isolated api.openai.com:443',
     ],
   )
 })
+
+test('what names two hosts, none, or a host that nobody manages is refused where it can be read, and recorded', { skip }, async () => {
+  const done = await inside(`
+    const headers = { authorization: 'Bearer ' + key }
+    say(await get('https://api.openai.com/v1/models', { ...headers, host: 'api.anthropic.com' }, { servername: 'api.openai.com' }))
+    say(await get('https://nobody.example/'))
+    say(await get('https://api.openai.com/', {}, { servername: '' }))
+    say(await raw('192.0.2.1', 443, 'SSH-2.0-x\\r\\n\\r\\n'))
+    say(await raw('192.0.2.1', 80, 'GET /v1/models HTTP/1.1\\r\\nHost: api.openai.com\\r\\nAuthorization: Bearer ' + key + '\\r\\n\\r\\n'))
+    say(await raw('192.0.2.1', 80, 'GET / HTTP/1.1\\r\\nHost: api.openai.com:443\\r\\n\\r\\n'))
+    say(await raw('192.0.2.1', 80, 'GET http://api.openai.com/ HTTP/1.1\\r\\nHost: api.openai.com\\r\\n\\r\\n'))
+    say(await raw('192.0.2.1', 80, 'CONNECT api.openai.com:443 HTTP/1.1\\r\\nHost: api.openai.com:443\\r\\n\\r\\n'))`)
+  const [twoHosts, nobody, noName, ssh, plain, otherPort, absolute, connect] = said(done)
+  assert.deepEqual([twoHosts.status, twoHosts.code], [421, 'accept.disagree'])
+  assert.equal(nobody.status, 403, JSON.stringify(nobody))
+  assert.match(noName.says, /unrecognized name/)
+  assert.equal(ssh.code, 'http.malformed')
+  assert.equal(plain.code, 'accept.host_unmanaged')
+  assert.equal(otherPort.code, 'accept.disagree')
+  assert.equal(absolute.code, 'accept.disagree')
+  assert.match(connect.text, /^HTTP\/1\.1 501 /)
+  const refused = (await entries()).filter((entry) => entry.way === 'transparent' && entry.decision === 'refuse')
+  for (const code of ['accept.disagree', 'accept.not_tls', 'http.malformed', 'accept.host_unmanaged'])
+    assert.ok(
+      refused.some((entry) => entry.code === code),
+      code,
+    )
+})
+
+test('nothing else leads out: other ports, the host itself, UDP, its abstract sockets, its namespaces', { skip }, async () => {
+  let knocked = 0
+  const host = createServer((socket) => {
+    knocked++
+    socket.end('the host')
+  })
+  const abstract = createServer((socket) => socket.end('the host'))
+  const udp = createSocket('udp4')
+  udp.on('message', () => knocked++)
+  for (const one of [host, abstract, udp]) one.unref()
+  await Promise.all([
+    new Promise<void>((resolve) => host.listen(0, '127.0.0.1', resolve)),
+    new Promise<void>((resolve) => abstract.listen('\0ostiary-isolate-test', resolve)),
+    new Promise<void>((resolve) => udp.bind(0, '127.0.0.1', resolve)),
+  ])
+  const { port } = host.address() as AddressInfo
+  const done = await inside(`
+    say(await raw('127.0.0.1', ${port}, 'x'))
+    say(await raw('192.0.2.1', 25, 'x'))
+    say(await raw('2001:db8::1', 8443, 'x'))
+    say(await new Promise((resolve) => net.connect({ path: '\\0ostiary-isolate-test' }).on('connect', () => resolve('connected')).on('error', (error) => resolve(error.code))))
+    const udp = (address, port) => new Promise((resolve) => {
+      const socket = dgram.createSocket('udp4')
+      socket.on('error', (error) => resolve(error.code)).on('message', () => resolve('answered'))
+      socket.connect(port, address, () => socket.send('x'))
+      setTimeout(() => resolve('silent'), 500)
+    })
+    say(await udp('192.0.2.1', 9999))
+    say(await udp('127.0.0.1', ${(udp.address() as AddressInfo).port}))
+    const { spawnSync } = require('node:child_process')
+    const found = []
+    for (const pid of fs.readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name) && Number(name) !== process.pid)) {
+      for (const flag of ['--net', '--mount', '--user']) {
+        if (spawnSync('nsenter', ['--target', pid, flag, '--', 'true']).status === 0) found.push(flag + pid)
+        if (spawnSync('unshare', ['-Ur', 'nsenter', '--target', pid, flag, '--', 'true']).status === 0 && flag !== '--user') found.push('nested ' + flag + pid)
+      }
+      for (const name of ['root', 'fd', 'environ', 'mem', 'cwd']) {
+        try { name === 'fd' ? fs.readdirSync('/proc/' + pid + '/fd').map((fd) => fs.openSync('/proc/' + pid + '/fd/' + fd)) : name === 'root' || name === 'cwd' ? fs.readdirSync('/proc/' + pid + '/' + name) : fs.readFileSync('/proc/' + pid + '/' + name); found.push(name + pid) } catch {}
+      }
+    }
+    say(found)
+    say(fs.readFileSync('/proc/net/dev', 'utf8').split('\\n').slice(2).map((line) => line.split(':')[0].trim()).filter(Boolean))
+    say(spawnSync('sh', ['-c', 'ip route add default dev lo || ip link add x type veth']).status)
+    process.exit(0)`)
+  const [toHost, mail, six, socket, udpOut, udpHost, found, interfaces, ip] = said(done)
+  assert.deepEqual([toHost.error, mail.error, six.error], ['ECONNREFUSED', 'ECONNREFUSED', 'ECONNREFUSED'])
+  assert.equal(socket, 'ECONNREFUSED')
+  assert.deepEqual([udpOut, udpHost], ['ECONNREFUSED', 'ECONNREFUSED'])
+  assert.deepEqual(found, [])
+  assert.deepEqual(
+    interfaces.filter((name: string) => name !== 'lo' && !/^(?:sit|tunl|ip6tnl|gre|erspan|ip_vti|ip6)/.test(name)),
+    [],
+  )
+  assert.notEqual(ip, 0)
+  assert.equal(knocked, 0)
+  host.close()
+  abstract.close()
+  udp.close()
+})
+
+test('names are answered inside: any has an address, none an HTTPS or SVCB record, and over TCP too', { skip }, async () => {
+  const done = await inside(`
+    const resolver = new dns.promises.Resolver()
+    say(await resolver.resolve4('api.openai.com'))
+    for (const type of ['SVCB', 'HTTPS', 'TXT', 'AAAA', 'MX']) {
+      const query = Buffer.concat([Buffer.from([7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]), ...'api.openai.com'.split('.').map((label) => Buffer.concat([Buffer.from([label.length]), Buffer.from(label)])), Buffer.from([0, 0, { SVCB: 64, HTTPS: 65, TXT: 16, AAAA: 28, MX: 15 }[type], 0, 1])])
+      const length = Buffer.alloc(2); length.writeUInt16BE(query.length)
+      say(await new Promise((resolve) => net.connect(53, '192.0.2.53').on('data', (answer) => resolve([answer[2], answer[5] & 15, answer.readUInt16BE(8)])).write(Buffer.concat([length, query]))))
+    }
+    say((await dns.promises.lookup('localhost')).address)
+    process.exit(0)`)
+  const [addresses, ...rest] = said(done)
+  assert.deepEqual(addresses, ['198.18.0.1'])
+  for (const answer of rest.slice(0, 5)) assert.deepEqual(answer, [7, 0, 0])
+  assert.match(rest[5], /^(?:127\.0\.0\.1|::1)$/)
+})
+
+test('another run is not to be had: its pointer is worthless here, and the doors of the broker are not there', { skip }, async () => {
+  const other = spawn(
+    process.execPath,
+    [
+      bin,
+      '--config',
+      stage.configFile,
+      '--data',
+      stage.dataDir,
+      'run',
+      '--as',
+      'story-agent',
+      '--',
+      'sh',
+      '-c',
+      'echo $HTTPS_PROXY; sleep 30',
+    ],
+    { cwd: `${stage.dir}/work`, stdio: ['ignore', 'pipe', 'ignore'] },
+  )
+  const [proxy] = (await once(other.stdout, 'data')) as [Buffer]
+  const pointer = new URL(proxy.toString().trim()).username
+  const done = await inside(`
+    const proxy = Number(new URL('${proxy.toString().trim()}').port)
+    const auth = Buffer.from('${pointer}:x').toString('base64')
+    say(await raw('127.0.0.1', proxy, 'GET http://api.openai.com/ HTTP/1.1\\r\\nHost: api.openai.com\\r\\nProxy-Authorization: Basic ' + auth + '\\r\\n\\r\\n'))
+    say(await new Promise((resolve) => {
+      const socket = net.connect(proxy, '127.0.0.1', () => socket.write('CONNECT api.openai.com:443 HTTP/1.1\\r\\nHost: api.openai.com:443\\r\\nProxy-Authorization: Basic ' + auth + '\\r\\n\\r\\n'))
+      socket.once('data', () => { const secure = tls.connect({ socket, servername: 'api.openai.com', ca }, () => secure.write('GET /v1/models HTTP/1.1\\r\\nHost: api.openai.com\\r\\nAuthorization: Bearer ' + key + '\\r\\n\\r\\n')); secure.on('data', (text) => resolve(/"code":"([a-z_.]+)"/.exec(text)?.[1])) })
+    }))
+    say(['door/run.sock', 'door/inside.sock', '../data/admin.sock'].map((name) => fs.existsSync('${stage.dataDir}.run/' + name)))
+    process.exit(0)`)
+  other.kill('SIGTERM')
+  const [absolute, connect, sockets] = said(done)
+  assert.equal(absolute.code, 'accept.host_unmanaged')
+  assert.equal(connect, 'identify.not_in_run')
+  assert.deepEqual(sockets, [false, false, false])
+})
+
+test('an agent that kills its relay has no network at all', { skip }, async () => {
+  const done = await inside(`
+    const relay = fs.readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name)).find((pid) => { try { return fs.readFileSync('/proc/' + pid + '/cmdline', 'latin1').includes('isolate-relay.ts\\0') } catch { return false } })
+    say(relay !== undefined)
+    process.kill(Number(relay), 'SIGKILL')
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    say(await raw('192.0.2.1', 443, 'x'))
+    say(await dns.promises.lookup('api.openai.com').then((found) => found.address, (error) => error.code))`)
+  const [found, direct, name] = said(done)
+  assert.equal(found, true)
+  assert.equal(direct.error, 'ECONNREFUSED')
+  assert.match(name, /EAI_AGAIN|ENOTFOUND/)
+})
+
+test('--publish and --reach cross, are recorded, and reach nothing of Ostiary or of the cloud', { skip }, async () => {
+  const database = createServer((socket) => socket.on('data', (bytes) => socket.end(`database: ${bytes}`))).unref()
+  await new Promise<void>((resolve) => database.listen(0, '127.0.0.1', resolve))
+  const { port } = database.address() as AddressInfo
+  const free = await freePort()
+  const started = inside(
+    `
+    say(await raw('localhost', ${port}, 'hello'))
+    const server = net.createServer((socket) => socket.on('data', (bytes) => socket.end('agent: ' + bytes))).listen(${free}, '127.0.0.1', () => say('listens'))
+    setTimeout(() => process.exit(0), 2500)`,
+    ['--publish', String(free), '--reach', `localhost:${port}`],
+  )
+  let answer = ''
+  for (let tries = 0; tries < 60 && answer === ''; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    answer = await hear(free, 'hello')
+  }
+  assert.equal(answer, 'agent: hello')
+  const done = await started
+  assert.equal(said(done)[0].text, 'database: hello')
+  assert.equal(done.err.includes('relay'), false, done.err)
+  database.close()
+  const whats = (await entries()).filter((entry) => entry.kind === 'administration').map((entry) => entry.what)
+  assert.ok(
+    whats.some((what) => what.endsWith(`crosses its network: publish 127.0.0.1:${free}`)),
+    whats.join('\n'),
+  )
+  assert.ok(
+    whats.some((what) => what.includes(`crosses its network: reach localhost:${port} at `)),
+    whats.join('\n'),
+  )
+  const { listeners } = await stage.admin('GET', '/status')
+  const proxy: string = listeners.find((one: { name: string }) => one.name === 'proxy').address
+  for (const where of [proxy, proxy.replace('127.0.0.1', 'localhost'), '169.254.169.254:80', '0.0.0.0:80', '[fe80::1]:80']) {
+    const refused = await ostiary(['run', '--as', 'story-agent', '--isolate', '--reach', where, '--', 'true'])
+    assert.equal(refused.code, 4, `${where}: ${refused.err}`)
+  }
+})
+
+test('wrong use and a machine without namespaces: exit 2, a sentence, nothing started', { skip }, async () => {
+  const started = join(stage.dir, 'work', 'started')
+  const run = (...words: string[]): Promise<Ended> => ostiary(['run', '--as', 'story-agent', ...words, '--', 'touch', started])
+  for (const [words, sentence] of [
+    [['--publish', '3000'], /add --isolate/],
+    [['--isolate', '--no-namespace'], /leave out --no-namespace/],
+    [['--isolate', '--publish', '70000'], /1 to 65535/],
+    [['--isolate', '--publish', '443'], /leads to the proxy/],
+    [['--isolate', '--reach', 'nowhere'], /HOST:PORT/],
+  ] as const) {
+    const done = await run(...words)
+    assert.equal(done.code, 2, words.join(' '))
+    assert.match(done.err, sentence)
+  }
+  const tools = mkdtempSync(join(stage.dir, 'tools-'))
+  for (const name of ['unshare', 'nsenter']) {
+    writeFileSync(join(tools, name), '#!/bin/sh\necho "Operation not permitted" >&2\nexit 1\n', { mode: 0o755 })
+    const done = await ostiary(['run', '--as', 'story-agent', '--isolate', '--', 'touch', started], {
+      PATH: `${tools}:${process.env['PATH']}`,
+    })
+    assert.equal(done.code, 2, done.err)
+    assert.match(done.err, /Nothing was started/)
+    rmSync(join(tools, name))
+  }
+  assert.equal(existsSync(started), false)
+  assert.equal((await ostiary(['run', '--as', 'story-agent', '--isolate', '--', 'sh', '-c', 'exit 7'])).code, 7)
+})
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+function hear(port: number, says: string): Promise<string> {
+  return new Promise((resolve) => {
+    let text = ''
+    const socket = connect(port, '127.0.0.1', () => socket.write(says))
+    socket.on('data', (bytes) => {
+      text += bytes
+    })
+    socket.on('error', () => resolve('')).on('close', () => resolve(text))
+  })
+}
