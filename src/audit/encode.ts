@@ -26,6 +26,7 @@ function write(entry: Entry, max: number, folded: boolean): string {
   if (entry.spiffeId !== undefined) line += `,"spiffeId":${text(entry.spiffeId, max)}`
   if (entry.provider !== undefined) line += `,"provider":${text(entry.provider, max)}`
   if (entry.run !== undefined) line += `,"run":${text(entry.run, max)}`
+  if (entry.runLabels !== undefined) line += `,"runLabels":${group(redactedValues(entry.runLabels), max, folded)}`
   if (entry.custody !== undefined) line += `,"custody":${text(entry.custody, max)}`
   if (entry.process !== undefined) line += `,"process":${group(entry.process, max, folded)}`
   if (entry.address !== undefined) line += `,"address":${text(entry.address, max)}`
@@ -45,6 +46,7 @@ function rest(entry: Entry, max: number, folded: boolean): string {
   if (entry.decision !== undefined) line += `,"decision":"${entry.decision}"`
   if (entry.code !== undefined) line += `,"code":${text(entry.code, max)}`
   if (entry.detail !== undefined) line += `,"detail":${text(redactText(entry.detail), max)}`
+  if (entry.observed !== undefined) line += `,"observed":${text(entry.observed, max)}`
   if (entry.policies !== undefined) line += `,"policies":${group(entry.policies, max, folded)}`
   if (entry.facts !== undefined) line += `,"facts":${group(entry.facts, max, folded)}`
   if (entry.policyVersion !== undefined) line += `,"policyVersion":${text(entry.policyVersion, max)}`
@@ -65,6 +67,11 @@ function rest(entry: Entry, max: number, folded: boolean): string {
   if (entry.by !== undefined) line += `,"by":${text(entry.by, max)}`
   if (entry.what !== undefined) line += `,"what":${text(redactText(entry.what), max)}`
   return line
+}
+
+/** Free text of whoever started the run. */
+function redactedValues(labels: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(labels).map(([name, value]) => [name, redactText(value)]))
 }
 
 function number(value: number): string {

@@ -29,6 +29,7 @@ export interface CallRecordLine {
   readonly spiffeId: string | null
   readonly provider: string | null
   readonly run: string | null
+  readonly runLabels: Readonly<Record<string, string>>
   readonly custody: string | null
   readonly process: Readonly<Record<string, string | number>> | null
   readonly address: string | null
@@ -43,6 +44,8 @@ export interface CallRecordLine {
   readonly decision: 'permit' | 'refuse' | null
   readonly code: string | null
   readonly detail: string | null
+  /** Code of the refusal that there would have been: the workload was only observed. */
+  readonly observed: string | null
   readonly policies: readonly string[]
   readonly facts: Readonly<Record<string, unknown>>
   readonly policyVersion: string | null
@@ -217,6 +220,7 @@ function line(entry: Numbered): CallRecordLine {
     spiffeId: entry.spiffeId ?? null,
     provider: entry.provider ?? null,
     run: entry.run ?? null,
+    runLabels: entry.runLabels ?? {},
     custody: entry.custody ?? null,
     process: entry.process ?? null,
     address: entry.address ?? null,
@@ -231,6 +235,7 @@ function line(entry: Numbered): CallRecordLine {
     decision: entry.decision ?? null,
     code: entry.code ?? null,
     detail: entry.detail ?? null,
+    observed: entry.observed ?? null,
     policies: entry.policies ?? [],
     facts: entry.facts ?? {},
     policyVersion: entry.policyVersion ?? null,

@@ -57,19 +57,27 @@ type Draft = { -readonly [Name in keyof Entry]: Entry[Name] }
 /** Refusals that mean somebody tries something; the sender is named, never the owner of what was sent (DESIGN invariant 17). */
 const alerting: ReadonlySet<RefusalCode> = new Set(['inject.foreign_placeholder', 'inject.foreign_credential', 'identify.token_replayed'])
 
-export function createRecords(parts: { readonly audit: Writer; readonly clock: Clock }): AuditRecords {
+interface RecordParts {
+  readonly audit: Writer
+  readonly clock: Clock
+  /** Labels of a run, as its starter stated them. */
+  readonly runLabels?: RunLabels
+}
+
+export function createRecords(parts: RecordParts): AuditRecords {
   const { audit, clock } = parts
+  const runLabels = parts.runLabels ?? (() => ({}))
   return {
-    call: (call) => callRecord(audit, clock, call),
-    tunnel: (call) => tunnelRecord(audit, clock, call),
+    call: (call) => callRecord(audit, clock, runLabels, call),
+    tunnel: (call) => tunnelRecord(audit, clock, runLabels, call),
     alert: (entry, sender) => audit.refusal({ ...entry, kind: 'alert', time: clock.now() }, sender),
     administration: (by, what, fields) => audit.append({ ...fields, kind: 'administration', time: clock.now(), by, what }),
     token: (entry) => audit.append({ ...entry, kind: 'token', time: clock.now() }),
   }
 }
 
-function callRecord(audit: Writer, clock: Clock, call: Call): CallRecord {
-  const open = createDraft(audit, clock, call, call.service?.name ?? call.target.service)
+function callRecord(audit: Writer, clock: Clock, runLabels: RunLabels, call: Call): CallRecord {
+  const open = createDraft(audit, clock, runLabels, call, call.service?.name ?? call.target.service)
   return {
     ...open,
     leased(lease) {
@@ -96,8 +104,8 @@ function callRecord(audit: Writer, clock: Clock, call: Call): CallRecord {
   }
 }
 
-function tunnelRecord(audit: Writer, clock: Clock, call: TunnelCall): TunnelRecord {
-  const open = createDraft(audit, clock, call, null)
+function tunnelRecord(audit: Writer, clock: Clock, runLabels: RunLabels, call: TunnelCall): TunnelRecord {
+  const open = createDraft(audit, clock, runLabels, call, null)
   return {
     ...open,
     ended(bytesIn, bytesOut) {
@@ -110,7 +118,15 @@ function tunnelRecord(audit: Writer, clock: Clock, call: TunnelCall): TunnelReco
   }
 }
 
-function createDraft(audit: Writer, clock: Clock, call: Pick<Call, 'id' | 'startedAt' | 'target' | 'connection'>, service: string | null) {
+type RunLabels = (run: string) => Readonly<Record<string, string>>
+
+function createDraft(
+  audit: Writer,
+  clock: Clock,
+  runLabels: RunLabels,
+  call: Pick<Call, 'id' | 'startedAt' | 'target' | 'connection'>,
+  service: string | null,
+) {
   const draft = known(call.id, call.startedAt, call.target, service, call.connection.evidence.peer)
   const notes: string[] = []
   let durable = false
@@ -134,13 +150,20 @@ function createDraft(audit: Writer, clock: Clock, call: Pick<Call, 'id' | 'start
       draft.spiffeId = identity.spiffeId
       draft.provider = identity.provider
       draft.custody = identity.custody
-      if (identity.run !== null) draft.run = identity.run
+      if (identity.run === null) return
+      draft.run = identity.run
+      const labels = runLabels(identity.run)
+      if (Object.keys(labels).length > 0) draft.runLabels = labels
     },
     decided(decision: Decision): void {
       draft.decision = 'permit'
       draft.policies = decision.policies
       draft.facts = decision.facts
       draft.policyVersion = decision.policyVersion
+      if (decision.observed !== undefined) {
+        draft.observed = decision.observed.code
+        draft.detail = decision.observed.detail
+      }
       if (decision.model !== null) draft.model = decision.model
       if (decision.credential !== null) draft.credential = decision.credential
       if (decision.tools.length > 0) draft.facts = { ...decision.facts, tools: decision.tools }

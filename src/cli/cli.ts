@@ -227,6 +227,7 @@ function agents(program: Command, context: MakeContext, ends: Ends): void {
     .command('run')
     .argument('[command...]', 'the command and its words, behind --')
     .option('--as <workload>', 'the workload to run it as, where you may start several')
+    .option('--label <name=value>', 'stands in every record of the run; once for each', each, [])
     .option('--evidence <file>', 'a signed token to present, read anew for each connection and hidden from the command')
     .option('--isolate', 'give it a network whose only way out is the proxy; refused where namespaces cannot be had')
     .option('--publish <port>', 'with --isolate: a port that the agent listens on, on this machine too (repeatable)', each, [])
@@ -262,7 +263,10 @@ function agents(program: Command, context: MakeContext, ends: Ends): void {
     .argument('<what>', 'run, workload or credential')
     .argument('<name>')
     .description('cut what is open within a second and refuse what comes')
-    .addHelpText('after', '\nExamples:\n  ostiary revoke workload coder\n  ostiary revoke credential openai-research')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ostiary revoke workload coder\n  ostiary revoke run run-0123456789ab\n  ostiary revoke credential openai-research',
+    )
     .option('--undo', 'take a revocation of a workload or credential back')
     .action(async (what, name, options) => ends((await import('./runs.ts')).revoke(context(), what, name, options)))
 }

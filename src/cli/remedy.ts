@@ -25,7 +25,7 @@ export function remedy(refused: Refused): string {
       if (action === 'tunnel') return `ostiary allow ${host}${who} --tunnel REASON`
       return `ostiary allow ${host}${who} --action ${action ?? 'call'}`
     case 'decide.forbidden':
-      return `a forbid stands against it (${detail ?? ''}): no line that is added can permit it, change that policy`
+      return `a forbid stands against it${detail === null ? '' : ` (${detail})`}: no line that is added can permit it, change that policy`
     case 'decide.method':
       return `services: { ${service ?? 'NAME'}: { methods: [${method ?? 'METHOD'}, ...] } }`
     case 'obtain.no_credential':

@@ -6,16 +6,17 @@ import { styleText } from 'node:util'
 import { looksLikeKey } from '../catalog/leaks.ts'
 import { unknownExposed } from '../launch/covers.ts'
 import { doors } from '../launch/doors.ts'
-import { DoorClosed, launch, NoIsolation } from '../launch/launch.ts'
-import type { Blocked } from '../launch/run-door-client.ts'
+import { DoorClosed, launch, NoIsolation, runAsIs } from '../launch/launch.ts'
+import { systemClock } from '../model/clock.ts'
+import { limits } from '../model/limits.ts'
 import { loginSays } from './logins.ts'
-import { printable } from './print.ts'
-import { remedy } from './remedy.ts'
+import { handsOverMs, sayBlocked, sayHandedOver } from './run-says.ts'
 
 export interface RunOptions {
   readonly dataDir: string
   readonly as?: string | undefined
   readonly evidence?: string | undefined
+  readonly label?: readonly string[] | undefined
   readonly namespace?: boolean | undefined
   readonly expose?: readonly string[] | undefined
   readonly isolate?: boolean | undefined
@@ -23,16 +24,18 @@ export interface RunOptions {
   readonly reach?: readonly string[] | undefined
 }
 
-/** A blocked host never looks like a broken network. */
-function sayBlocked(workload: string, blocked: readonly Blocked[], say: (line: string) => void): void {
-  say('blocked in this run, each with what would allow it (at a terminal outside any run):')
-  for (const { host, action, code, count } of blocked) {
-    const nothing = { service: null, method: null, detail: null, run: null, process: null }
-    const times = count === 1 ? '' : ` (${count} times)`
-    say(
-      `  ${printable(host)} ${printable(action)}: ${printable(code)}${times}\n      ${printable(remedy({ ...nothing, code, workload, host, action }))}`,
-    )
-  }
+function labelsOf(pairs: readonly string[]): Readonly<Record<string, string>> | null {
+  const labels = pairs.map((pair) => /^([A-Za-z][A-Za-z0-9_.-]{0,49})=(.{0,200})$/.exec(pair))
+  if (labels.length > limits.runLabelsMax) return null
+  return labels.every((one) => one !== null) ? Object.fromEntries(labels.map((one) => [one[1], one[2]])) : null
+}
+
+/** In a run without a door to another: the command itself, which is of this run already; or a no. */
+async function insideARun(command: readonly string[], as: string | undefined, say: (line: string) => void): Promise<number> {
+  const { OSTIARY_RUN: run, OSTIARY_WORKLOAD: workload } = process.env
+  if (as === undefined || as === workload) return runAsIs({ command, say })
+  say(`this is inside ${run}, of ${workload}, and no workload lists ${workload} under run.within: it cannot become ${as}`)
+  return 4
 }
 
 /** Exit code of the command; 2 for wrong use, 3 when Ostiary is not running, 4 when it refuses. */
@@ -65,15 +68,25 @@ export async function runCommand(args: readonly string[], options: RunOptions): 
     say('--isolate is a namespace: leave out --no-namespace')
     return 2
   }
+  const labels = labelsOf(options.label ?? [])
+  if (labels === null) {
+    say(`--label takes NAME=VALUE, at most ${limits.runLabelsMax} of them`)
+    return 2
+  }
+  const door = join(`${options.dataDir}.run`, 'door', 'run.sock')
+  if (process.env['OSTIARY_RUN'] !== undefined && !existsSync(door)) return insideARun(args, options.as, say)
+  const startedAt = systemClock.monotonic()
   const login = loginSays(homedir(), args[0] as string, exposed, options.namespace !== false)
   if (login !== null) say(login)
   try {
-    return await launch({
-      door: join(`${options.dataDir}.run`, 'door', 'run.sock'),
+    const code = await launch({
+      door,
       workload: options.as ?? null,
       command: args,
       evidenceFile: options.evidence ?? null,
-      environment: process.env,
+      // A command inside that asks Ostiary finds the same one.
+      environment: { ...process.env, OSTIARY_DATA: options.dataDir },
+      labels,
       looksLikeKey,
       say,
       whenBlocked: (workload, blocked) => sayBlocked(workload, blocked, say),
@@ -81,6 +94,8 @@ export async function runCommand(args: readonly string[], options: RunOptions): 
       exposed,
       isolate: options.isolate === true ? crossings : null,
     })
+    if (code === 0 && systemClock.monotonic() - startedAt < handsOverMs) sayHandedOver(args[0] as string, say)
+    return code
   } catch (error) {
     if (error instanceof NoIsolation) {
       say(`${error.message}. Nothing was started; without --isolate the run shares this machine's network`)

@@ -7,14 +7,17 @@ export async function listRuns({ dataDir, out }: Context): Promise<number> {
   const { runs } = await must(dataDir, 'GET', '/runs')
   out.value({ runs }, () => {
     const rows = runs.map((run: Record<string, unknown>) => [
-      run['id'],
+      run['parent'] === null ? run['id'] : `${run['id']} in ${run['parent']}`,
       run['workload'],
       run['state'],
-      run['custody'],
       run['startedBy'],
-      run['command'],
+      new Date(Number(run['startedAt'])).toISOString().slice(0, 16).replace('T', ' '),
+      run['custody'],
+      run['calls'],
+      run['blocked'],
+      [...Object.entries(run['labels'] ?? {}).map((pair) => pair.join('=')), run['command']].join('  '),
     ])
-    for (const line of table(['run', 'workload', 'state', 'custody', 'by', 'command'], rows)) out.line(line)
+    for (const line of table(['run', 'workload', 'state', 'by', 'since', 'custody', 'calls', 'blocked', 'command'], rows)) out.line(line)
   })
   return 0
 }

@@ -103,7 +103,8 @@ function portsOf(parts: AdminParts): AdminPorts {
       const leases = run === undefined ? inForce.obtain.revoke({ workload, credential }) : 0
       const calls = live.cutWhere(
         (entry) =>
-          (run !== undefined && entry.identity.run === run) ||
+          // The run itself, and what was started inside of it.
+          (entry.identity.run !== null && runs.byId(entry.identity.run)?.state === 'ended') ||
           (workload !== undefined && entry.identity.workload === workload) ||
           (credential !== undefined && entry.lease?.credentialName === credential),
       )

@@ -48,7 +48,7 @@ export async function openGround(first: Config, config: () => Config): Promise<G
     vault.close()
     throw error
   })
-  const records = createRecords({ audit, clock })
+  const records = createRecords({ audit, clock, runLabels: (run) => runs.byId(run)?.labels ?? {} })
   const live = createLiveCalls()
   const runs = createRuns({
     clock,
@@ -58,7 +58,8 @@ export async function openGround(first: Config, config: () => Config): Promise<G
     onSuspended: (one) => {
       const run = one.run === null ? {} : { run: one.run }
       records.alert({ alert: 'suspended', what: `${one.sender} after ${one.trips} trips`, ...run }, one.sender)
-      live.cutWhere((entry) => entry.identity.run === one.run && one.run !== null)
+      // Runs inside of it are suspended with it.
+      live.cutWhere((entry) => entry.identity.run !== null && runs.byId(entry.identity.run)?.state !== 'open')
     },
   })
   const metrics = createMetrics({

@@ -44,7 +44,8 @@ export function createRunDoorFor(parts: RunDoorParts): RunDoor {
       for (const crossing of asked.crossings) judgeCrossing(crossing, parts.ownPorts())
       const run = open(parts, asked, starter)
       const record = async (): Promise<void> => {
-        await parts.record(`run ${run.id} of ${run.workload} by ${starter.user}: ${run.command}`)
+        const inside = run.parent === null ? '' : ` inside ${run.parent}`
+        await parts.record(`run ${run.id} of ${run.workload} by ${starter.user}${inside}: ${run.command}`)
         for (const { kind, host, address, port } of asked.crossings)
           await parts.record(`run ${run.id} crosses its network: ${kind} ${host}:${port}${host === address ? '' : ` at ${address}`}`)
       }
@@ -71,9 +72,10 @@ function judgeCrossing({ kind, address, port }: RunRequest['crossings'][number],
 }
 
 function open(parts: RunDoorParts, asked: RunRequest, starter: Starter): Run {
-  const inside = parts.runs.member(starter.process)
-  if (inside !== null && inside.state !== 'ended') throw new Refusal('runs.inside', inside.id)
-  const workload = choose(parts.config(), asked.workload, starter)
+  const outer = parts.runs.member(starter.process)
+  if (outer?.state === 'ended') throw new Refusal('identify.run_ended', outer.id)
+  if (outer?.state === 'suspended') throw new Refusal('identify.suspended', outer.id)
+  const workload = outer === null ? choose(parts.config(), asked.workload, starter) : within(parts.config(), asked.workload, outer)
   if (workload.run?.custody === 'namespace' && !asked.custody.startsWith('namespace'))
     throw new Refusal('runs.custody', `${workload.name} demands a namespace`)
   return parts.runs.open({
@@ -82,7 +84,17 @@ function open(parts: RunDoorParts, asked: RunRequest, starter: Starter): Run {
     command: asked.command,
     custody: asked.custody,
     root: `${starter.process.pid}:${starter.process.startTicks}`,
+    pidNamespace: starter.process.pidNamespace,
+    labels: { ...outer?.labels, ...asked.labels },
+    parent: outer?.id ?? null,
   })
+}
+
+/** Inside a run: its own workload, or one that lists it; never another. */
+function within(config: Config, asked: string | null, outer: Run): WorkloadRule {
+  const found = config.workloads.find((workload) => workload.name === (asked ?? outer.workload))
+  if (found?.run && (found.name === outer.workload || found.run.within.includes(outer.workload))) return found
+  throw new Refusal('runs.inside', `${outer.id} is of ${outer.workload}, and ${asked ?? 'it'} does not list that under run.within`)
 }
 
 /** The one that was named, or the only one that the starter may start. */
@@ -111,6 +123,7 @@ function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknow
       ? []
       : [{ name, keyVariables, baseUrlVariables, placeholder, ...(basicAt === undefined ? {} : { basicAt }) }]
   })
+  const nests = config.workloads.some((one) => one.run?.within.includes(run.workload) === true)
   const believed = [...config.files, ...config.believed]
   const readOnly = [...new Set([...believed.map((file) => dirname(file)), programRoot, cacheDirOf(process.env)])]
   return {
@@ -121,7 +134,9 @@ function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknow
     caFile: paths.caFile,
     bundleFile: paths.bundleFile,
     services,
-    hidden: [paths.dataDir, paths.doorDir],
+    // The door is there only for a run in which another may be started; the admin socket never is.
+    hidden: nests ? [paths.dataDir] : [paths.dataDir, paths.doorDir],
+    open: nests ? [paths.runSocket] : [],
     readOnly,
     blank: believed,
     kept: [...new Set([paths.publicDir, ...readOnly])],

@@ -75,6 +75,7 @@ export function createWorld(config: Config, hosts: WorldHosts): World {
     clock: hosts.clock,
     limits,
     log: hosts.plain.log,
+    observeUntil: (workload) => config.workloads.find((one) => one.name === workload)?.observeUntil ?? null,
   })
   return {
     config,

@@ -1,6 +1,6 @@
 // One line more in a configuration: the text of a file in, the text with a service, a tunnel and a policy added out. Comments and
 // everything else stay. It must never change or take away what is written: what stands there already is a mistake of the caller.
-import { isMap, isSeq, parseDocument, Scalar, YAMLMap, type YAMLSeq } from 'yaml'
+import { isMap, isNode, isScalar, isSeq, parseDocument, type YAMLMap, type YAMLSeq } from 'yaml'
 
 export interface Addition {
   readonly host: string
@@ -13,27 +13,29 @@ export interface Addition {
   readonly tunnel: string | null
 }
 
-/** Throws an Error that says what to write by hand where the file has another form than ours. */
+/** Throws an Error that says what to do where the file has another form than ours. Nothing that stands there is written anew. */
 export function withAddition(text: string, addition: Addition): string {
-  const document = parseDocument(text, { version: '1.2', merge: false, logLevel: 'error' })
-  if (document.errors.length > 0) throw new Error('the file is not YAML: see `ostiary check`')
   const { service, tunnel, host } = addition
+  let made = text
   if (service !== null) {
-    const services = section(document, 'services', 'map') as YAMLMap
-    const made = service.inCatalog ? {} : { hosts: [host], credential: 'none', methods: ['GET', 'HEAD'] }
-    services.set(document.createNode(service.name), document.createNode(made, { flow: true }))
+    const entry = service.inCatalog
+      ? `${service.name}: {}`
+      : `${service.name}: { hosts: [${host}], credential: none, methods: [GET, HEAD] }`
+    made = inserted(made, 'services', 'map', [entry], entry)
   }
   if (tunnel !== null) {
-    const tunnels = section(document, 'tunnels', 'seq') as YAMLSeq
-    tunnels.add(document.createNode({ host, reason: tunnel }, { flow: true }))
+    const entry = `{ host: ${host}, reason: ${JSON.stringify(tunnel)} }`
+    made = inserted(made, 'tunnels', 'list', [`- ${entry}`], entry)
   }
-  const policy = new Scalar(policyText(addition))
-  policy.type = Scalar.BLOCK_LITERAL
-  const policies = section(document, 'policies', 'seq') as YAMLSeq
-  const item = new YAMLMap()
-  item.set('cedar', policy)
-  policies.add(item)
-  return document.toString({ lineWidth: 0 })
+  const policy = policyText(addition)
+  const lines = [
+    '- cedar: |',
+    ...policy
+      .trimEnd()
+      .split('\n')
+      .map((line) => `    ${line}`),
+  ]
+  return inserted(made, 'policies', 'list', lines, `{ cedar: ${JSON.stringify(policy)} }`)
 }
 
 export function policyText({ host, workload, policy }: Pick<Addition, 'host' | 'workload' | 'policy'>): string {
@@ -44,18 +46,36 @@ permit (principal == Workload::${JSON.stringify(workload)}, action in Action::${
 `
 }
 
-function section(document: ReturnType<typeof parseDocument>, name: string, form: 'map' | 'seq'): unknown {
-  const found = document.get(name, true)
-  if (form === 'map' ? isMap(found) : isSeq(found)) {
-    // In a list on one line there is no room for a policy of several.
-    if (form === 'seq' && isSeq(found)) found.flow = false
-    return found
+/** At the end of a section: `lines` where it stands in blocks, `flow` where it stands in brackets. */
+function inserted(text: string, name: string, form: 'map' | 'list', lines: readonly string[], flow: string): string {
+  const document = parseDocument(text, { version: '1.2', merge: false, logLevel: 'error' })
+  if (document.errors.length > 0) throw new Error('the file is not YAML: see `ostiary check`')
+  const block = (indent: number): string => lines.map((line) => `${' '.repeat(indent)}${line}\n`).join('')
+  const pair = isMap(document.contents) ? document.contents.items.find(({ key }) => isScalar(key) && key.value === name) : undefined
+  if (pair === undefined) return `${text}${text === '' || text.endsWith('\n') ? '' : '\n'}${name}:\n${block(2)}`
+  const { value, key } = pair
+  if (value === null || (isScalar(value) && value.value === null)) return atLine(text, rangeOf(key)[1], block(2))
+  if (form === 'map' ? !isMap(value) : !isSeq(value))
+    throw new Error(`${name} has another form than this can add to: write the line by hand`)
+  const section = value as YAMLMap | YAMLSeq
+  if (section.flow === true) {
+    const close = rangeOf(section)[1] - 1
+    return `${text.slice(0, close).trimEnd()}${section.items.length === 0 ? ' ' : ', '}${flow} ${text.slice(close)}`
   }
-  const empty = found === undefined || (found instanceof Scalar && found.value === null)
-  if (!empty) throw new Error(`${name} has another form than this command can add to: write the line by hand`)
-  const made = document.createNode(form === 'map' ? {} : [])
-  document.set(name, made)
-  return made
+  const begin = rangeOf(section)[0]
+  return atLine(text, rangeOf(section)[1], block(begin - text.lastIndexOf('\n', begin - 1) - 1))
+}
+
+function rangeOf(node: unknown): readonly [number, number, number] {
+  if (!isNode(node) || !node.range) throw new Error('the file has another form than this can add to: write the line by hand')
+  return node.range
+}
+
+/** Puts whole lines behind the line in which `at` lies, or where a line begins. */
+function atLine(text: string, at: number, lines: string): string {
+  if (at > 0 && text[at - 1] === '\n') return text.slice(0, at) + lines + text.slice(at)
+  const end = text.indexOf('\n', at)
+  return end === -1 ? `${text}\n${lines}` : text.slice(0, end + 1) + lines + text.slice(end + 1)
 }
 
 /** What changed, line by line, as `-old` and `+new`. */

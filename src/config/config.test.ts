@@ -112,7 +112,7 @@ describe('what holds', () => {
     ])
     assert.equal(research?.path, '/research-agent')
     assert.equal(pods?.identify[0]?.provider, 'prod-cluster')
-    assert.deepEqual(coder?.run, { startedBy: ['alice'], custody: 'namespace' })
+    assert.deepEqual(coder?.run, { startedBy: ['alice'], custody: 'namespace', within: [] })
     const crm = config.services.find((one) => one.name === 'crm')
     assert.deepEqual(crm?.slots, [{ kind: 'header', name: 'x-api-key' }])
     assert.equal(config.services.find((one) => one.name === 'docs-site')?.credential, 'none')

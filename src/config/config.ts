@@ -17,8 +17,10 @@ export interface WorkloadRule {
   readonly labels: Readonly<Record<string, string>>
   /** One entry a trust provider: all listed must fit. `provider` is the configured name. */
   readonly identify: readonly { readonly provider: string; readonly kind: string; readonly rule: unknown }[]
-  /** null: no run of this workload can be started. */
-  readonly run: { readonly startedBy: readonly string[]; readonly custody: 'any' | 'namespace' } | null
+  /** Until then (ms) policy's no is recorded and not obeyed; null: policy is obeyed. */
+  readonly observeUntil: number | null
+  /** null: no run of this workload can be started. `within`: workloads in whose runs it may be started, by whoever is there. */
+  readonly run: { readonly startedBy: readonly string[]; readonly custody: 'any' | 'namespace'; readonly within: readonly string[] } | null
 }
 
 export interface CredentialRule extends Chosen {

@@ -10,6 +10,7 @@ export function crossChecks(reading: Reading, config: Config): void {
   hosts(reading, config)
   tunnels(reading, config)
   identities(reading, config)
+  insides(reading, config)
   listeners(reading, config)
   audiences(reading, config)
   const fixed = new Set<string>()
@@ -126,6 +127,25 @@ function identities(reading: Reading, config: Config): void {
       reading.wrong(['workloads', name, 'path'], `${other} has the path ${path} already`, `path: /${name}   or none, which is the same`)
     owners.set(path, name)
   }
+}
+
+/** A run is narrowed to a workload that names the wider one, which must be one that can be run. */
+function insides(reading: Reading, config: Config): void {
+  const runnable = config.workloads.filter((one) => one.run !== null).map((one) => one.name)
+  for (const { name, run } of config.workloads)
+    for (const [at, outer] of (run?.within ?? []).entries()) {
+      const path = ['workloads', name, 'run', 'within', at]
+      if (outer === name) reading.wrong(path, `${name} may be started inside of itself without this`, 'leave it out')
+      else if (
+        !runnable.includes(outer) &&
+        !(reading.written('workloads').includes(outer) && !config.workloads.some((one) => one.name === outer))
+      )
+        reading.wrong(
+          path,
+          `${outer} is no workload that can be run`,
+          runnable.length > 0 ? meant(outer, runnable) : 'add it under workloads',
+        )
+    }
 }
 
 function listeners(reading: Reading, config: Config): void {

@@ -86,5 +86,19 @@ export function custodyWarnings(config: Config, uidsOfWorkloads: readonly number
   const fixed = config.egress.dangerouslyFixedAddresses.map(
     (one) => `dangerouslyFixedAddresses: ${one.host} is dialled at ${one.address}:${one.port} until ${one.until} (${one.reason})`,
   )
-  return [...new Set([...custodyMistakes(config, uidsOfWorkloads).map(({ wrong, write }) => `${wrong}: ${write}`), ...program, ...fixed])]
+  const observed = config.workloads.flatMap(({ name, observeUntil }) =>
+    observeUntil === null
+      ? []
+      : [
+          `${name} is only observed until ${new Date(observeUntil).toISOString().slice(0, 10)}: what policy refuses it is recorded and let through`,
+        ],
+  )
+  return [
+    ...new Set([
+      ...custodyMistakes(config, uidsOfWorkloads).map(({ wrong, write }) => `${wrong}: ${write}`),
+      ...program,
+      ...fixed,
+      ...observed,
+    ]),
+  ]
 }

@@ -207,9 +207,26 @@ function workloadOf(
     groups: workload.groups,
     labels: workload.labels,
     identify,
-    run:
-      workload.run === undefined ? null : { startedBy: (workload.run.startedBy ?? [ownUser()]).map(String), custody: workload.run.custody },
+    observeUntil: observeUntil(reading, name, workload.observe),
+    run: workload.run === undefined ? null : runOf(workload.run),
   }
+}
+
+/** What is started only inside of other runs is started by nobody else, unless that is written too. */
+function runOf({ startedBy, custody, within }: NonNullable<FileShape['workloads'][string]['run']>): WorkloadRule['run'] {
+  return { startedBy: (startedBy ?? (within === undefined ? [ownUser()] : [])).map(String), custody, within: within ?? [] }
+}
+
+function observeUntil(reading: Reading, name: string, observe: FileShape['workloads'][string]['observe']): number | null {
+  if (observe === undefined) return null
+  const end = Date.parse(`${observe.until}T23:59:59.999Z`)
+  if (end < reading.options.now)
+    reading.wrong(
+      ['workloads', name, 'observe', 'until'],
+      `${name} was to be observed until ${observe.until} only`,
+      'take it out, so that policy is obeyed, or write a later date',
+    )
+  return end
 }
 
 function credentialOf(reading: Reading, name: string, entry: FileShape['credentials'][string], read: KindReader): CredentialRule | null {

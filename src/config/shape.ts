@@ -43,9 +43,18 @@ const workload = z.strictObject({
         .min(1)
         .optional(),
       custody: z.enum(['any', 'namespace']).default('any'),
+      within: z
+        .array(name)
+        .min(1)
+        .optional()
+        .describe('Workloads in whose runs `ostiary run --as` may start it, to narrow a part of them.'),
     })
     .optional()
     .describe('Who may start it by `ostiary run`, and the custody that it demands.'),
+  observe: z
+    .strictObject({ until: z.iso.date().describe('Past this date the file is a mistake.') })
+    .optional()
+    .describe('Until then a no of policy is recorded and not obeyed, for listed services and never for `mint`.'),
 })
 
 const service = z.strictObject({

@@ -35,6 +35,8 @@ export interface DecideParts {
   readonly limits: Limits
   readonly log: Log
   readonly version?: string
+  /** Until when (ms) the no of policy to a workload is recorded and not obeyed; null: it is obeyed. */
+  readonly observeUntil?: (workload: string) => number | null
 }
 
 export interface Decider {
@@ -255,7 +257,8 @@ function settle(world: World, found: Lookup, identity: Identity, target: Target,
   }
   const verdict = remembered(world, found, question)
   if (verdict.error !== null) throw new Refusal('decide.policy_error', verdict.error)
-  if (!verdict.allowed) throw noOf(verdict, question)
+  const no = verdict.allowed ? null : noOf(verdict, question)
+  if (no !== null && !isObserved(world, question)) throw no
   if (found.noCredential !== null) throw found.noCredential
   return {
     policies: verdict.policies,
@@ -264,7 +267,15 @@ function settle(world: World, found: Lookup, identity: Identity, target: Target,
     credential: found.credential,
     model: body.model ?? null,
     tools: body.tools ?? [],
+    ...(no === null ? {} : { observed: { code: no.code, detail: no.detail } }),
   }
+}
+
+/** Only the verdict is observed, at a listed service: what answers with fresh secrets, and what is passed unread, must be permitted. */
+function isObserved({ parts }: World, { identity, action, resource }: Question): boolean {
+  const until = parts.observeUntil?.(identity.workload) ?? null
+  if (until === null || parts.clock.now() > until) return false
+  return resource.type === 'Service' && action !== 'mint' && !action.startsWith('mint.')
 }
 
 function actionOf(found: Lookup, target: Target): string {

@@ -20,6 +20,10 @@ const request = z.strictObject({
       .max(200)
       .regex(/^(?:namespace|shared-user|exposed\([\w.,/-]+\)(?:\+agent-held\([\w,-]+\))?|agent-held\([\w,-]+\))(?:\+isolated)?$/),
     evidence: z.boolean(),
+    labels: z
+      .record(z.string().regex(/^[A-Za-z][A-Za-z0-9_.-]{0,49}$/), z.string().max(200))
+      .refine((labels) => Object.keys(labels).length <= limits.runLabelsMax)
+      .default({}),
     crossings: z
       .array(
         z.strictObject({

@@ -48,6 +48,8 @@ const run: Run = {
   startedBy: 'alice',
   startedAt: now,
   command: 'x',
+  labels: {},
+  parent: null,
   custody: 'namespace',
   placeholders: [],
   root: '1:1',

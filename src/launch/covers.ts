@@ -67,7 +67,10 @@ export function planCovers(machine: Machine): Plan {
   for (const path of own.hidden) covers.push(['hidden', path])
   for (const path of own.blank) covers.push(['blank', path])
   for (const path of own.readOnly) readOnly.push(path)
-  const keep = [...new Set([machine.workingDir, ...own.kept, ...keeps])].filter(away).map((path): Step => ['keep', path])
+  const kept = [...new Set([machine.workingDir, ...own.kept, ...keeps])].filter(away)
+  // What lies in a folder that is kept is there with it.
+  const within = (path: string): boolean => kept.some((folder) => folder !== path && inside(path, folder))
+  const keep = kept.filter((path) => !within(path)).map((path): Step => ['keep', path])
   const protections = [...covers, ...readOnly.map((path): Step => ['ro', path])].filter(([, path]) => !away(path) || isKept(path, keep))
   const mounts = mountPoints()
   const submounts = readOnly.flatMap((path) => mounts.filter((point) => point !== path && inside(point, path)))

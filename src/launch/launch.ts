@@ -22,6 +22,8 @@ export interface LaunchOptions {
   readonly looksLikeKey: (value: string) => string | null
   /** One honest line each, for stderr. */
   readonly say: (line: string) => void
+  /** Stated for the records. */
+  readonly labels: Readonly<Record<string, string>>
   /** What was refused in the run, once the command has ended; called only where there was any. */
   readonly whenBlocked: (workload: string, blocked: readonly Blocked[]) => void
   /** Do not even try a namespace (for tests and for `--no-namespace`). */
@@ -48,6 +50,7 @@ export async function launch(options: LaunchOptions): Promise<number> {
     command: options.command.join(' ').slice(0, 4_000),
     custody: custodyWord(sandbox, options.exposed, isolated),
     crossings,
+    labels: options.labels,
     evidenceFile: options.evidenceFile,
   })
   const stranger = await strangerAtPort(run.description.proxy, run.brokerUid)
@@ -107,7 +110,7 @@ function planFor(options: LaunchOptions, run: OpenRun, uid: number): Plan {
     home: realpathSync(homedir()),
     workingDir: process.cwd(),
     environment: options.environment,
-    exposed: options.exposed,
+    exposed: [...options.exposed, ...run.description.open],
     own: { hidden, readOnly, blank: [...blank, ...evidence], kept },
   })
 }
@@ -124,7 +127,12 @@ function opening(options: LaunchOptions, sandbox: Sandbox, plan: Plan | null, re
   ]
 }
 
-function ended(child: ChildProcess, namespaced: boolean, options: LaunchOptions): Promise<number> {
+/** The command as it is, in the run that it is in already. */
+export function runAsIs(options: Pick<LaunchOptions, 'command' | 'say'>): Promise<number> {
+  return ended(spawn(options.command[0] as string, options.command.slice(1), { stdio: 'inherit' }), false, options)
+}
+
+function ended(child: ChildProcess, namespaced: boolean, options: Pick<LaunchOptions, 'command' | 'say'>): Promise<number> {
   return new Promise((resolve) => {
     const pass = (signal: NodeJS.Signals): void => {
       // A terminal sends to the whole group by itself; a signal to us alone must reach the command, two levels down.

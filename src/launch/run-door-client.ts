@@ -11,6 +11,7 @@ export interface Asked {
   readonly custody: string
   /** What crosses the network of an isolated run. */
   readonly crossings: readonly Crossing[]
+  readonly labels: Readonly<Record<string, string>>
   /** Path of a token file, or null. */
   readonly evidenceFile: string | null
 }
@@ -18,6 +19,8 @@ export interface Asked {
 export interface OpenRun {
   readonly description: RunDescription & {
     readonly hidden: readonly string[]
+    /** Sockets that stay: the run door, where another run may be started inside. */
+    readonly open: readonly string[]
     readonly readOnly: readonly string[]
     readonly blank: readonly string[]
     readonly kept: readonly string[]

@@ -12,4 +12,6 @@ export interface Decision {
   readonly credential: string | null
   readonly model: string | null
   readonly tools: readonly string[]
+  /** The no that there would have been: the workload is only observed. */
+  readonly observed?: { readonly code: string; readonly detail: string }
 }

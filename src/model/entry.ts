@@ -13,6 +13,8 @@ export interface Entry {
   readonly spiffeId?: string
   readonly provider?: string
   readonly run?: string
+  /** Stated by whoever started the run. */
+  readonly runLabels?: Readonly<Record<string, string>>
   readonly custody?: string
   readonly process?: Readonly<Record<string, string | number>>
   readonly address?: string

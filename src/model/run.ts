@@ -14,6 +14,10 @@ export interface Run {
   readonly startedBy: string
   readonly startedAt: number
   readonly command: string
+  /** Stated by whoever started it, for the records; policy never reads them. */
+  readonly labels: Readonly<Record<string, string>>
+  /** The run in which it was started; null for one that was started outside of any. */
+  readonly parent: string | null
   readonly custody: Custody
   readonly placeholders: readonly Placeholder[]
   /** First process, host pid and start ticks `pid:ticks`; membership is its PID namespace, or descent from it. */

@@ -17,6 +17,10 @@ export interface Opening {
   readonly custody: string
   /** `pid:startTicks` of the launcher; membership is descent from it. */
   readonly root: string
+  /** PID namespace of the launcher: a run has one of its own where its processes are in another. */
+  readonly pidNamespace?: string
+  readonly labels?: Readonly<Record<string, string>>
+  readonly parent?: string | null
 }
 
 export interface Suspension {
@@ -36,6 +40,8 @@ export interface Blocked {
 
 interface Kept {
   run: Run
+  /** PID namespace of the launcher. */
+  readonly launchedFrom: string
   calls: number
   refused: number
   readonly blocked: Map<string, Blocked>
@@ -77,6 +83,8 @@ export function createRuns(options: RunsOptions) {
       startedBy: opening.startedBy,
       startedAt: options.clock.now(),
       command: opening.command,
+      labels: opening.labels ?? {},
+      parent: opening.parent ?? null,
       custody: opening.custody,
       placeholders,
       root: opening.root,
@@ -84,7 +92,15 @@ export function createRuns(options: RunsOptions) {
       state: 'open',
       ended: end.signal,
     }
-    runs.set(id, { run, end, trips: [], calls: 0, refused: 0, blocked: new Map() })
+    runs.set(id, {
+      run,
+      end,
+      trips: [],
+      launchedFrom: opening.pidNamespace ?? options.ownPidNamespace,
+      calls: 0,
+      refused: 0,
+      blocked: new Map(),
+    })
     byPointer.set(pointer, id)
     byRoot.set(opening.root, id)
     for (const { service, value } of placeholders) owners.set(value, { run: id, service })
@@ -107,7 +123,19 @@ export function createRuns(options: RunsOptions) {
     if (kept === undefined || kept.run.state === 'ended') return false
     kept.run = { ...kept.run, state: 'ended' }
     kept.end.abort()
+    // What was started inside of it may do nothing that it may not.
+    for (const inner of childrenOf(id)) end(inner)
     return true
+  }
+
+  function childrenOf(id: string): readonly string[] {
+    return [...runs.values()].filter((kept) => kept.run.parent === id).map((kept) => kept.run.id)
+  }
+
+  function suspend(id: string): void {
+    const kept = runs.get(id)
+    if (kept?.run.state === 'open') kept.run = { ...kept.run, state: 'suspended' }
+    for (const inner of childrenOf(id)) suspend(inner)
   }
 
   function resume(id: string): void {
@@ -116,6 +144,7 @@ export function createRuns(options: RunsOptions) {
     if (kept.run.state !== 'suspended') return
     kept.run = { ...kept.run, state: 'open' }
     senders.delete(kept.run.id)
+    for (const inner of childrenOf(id)) resume(inner)
   }
 
   /** The innermost run that the process descends from. */
@@ -125,7 +154,8 @@ export function createRuns(options: RunsOptions) {
       const kept = id === undefined ? undefined : runs.get(id)
       if (kept === undefined) continue
       // A launcher says which custody it made; that the process really is in another PID namespace is the kernel's word.
-      const namespaced = process.pidNamespace !== '' && process.pidNamespace !== options.ownPidNamespace
+      const foreign = process.pidNamespace !== options.ownPidNamespace && process.pidNamespace !== kept.launchedFrom
+      const namespaced = process.pidNamespace !== '' && foreign
       return namespaced ? kept.run : { ...kept.run, custody: 'shared-user' }
     }
     return null
@@ -142,8 +172,7 @@ export function createRuns(options: RunsOptions) {
     kept.trips = [...kept.trips.filter((at) => now - at < windowMs), now].slice(-tripsMax)
     if (kept.suspended !== null || kept.trips.length < tripsMax) return
     kept.suspended = { sender, run, since: now, trips: kept.trips.length }
-    const owned = run === null ? undefined : runs.get(run)
-    if (owned !== undefined && owned.run.state === 'open') owned.run = { ...owned.run, state: 'suspended' }
+    if (run !== null) suspend(run)
     options.onSuspended(kept.suspended)
   }
 

@@ -1,7 +1,7 @@
 // The first hour: who is that, what was refused, let it through; runs in runs, and a workload that is only observed.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
@@ -111,10 +111,15 @@ test('allow writes the line, keeps every comment, and it is in force; inside a r
   const before = readFileSync(stage.configFile, 'utf8')
   const done = await stage.cli(['allow', 'docs.example.org', '--yes'])
   assert.equal(done.code, 0, done.err)
-  assert.match(done.out, /^\+.*docs-example-org: \{ hosts: \[ docs\.example\.org \], credential: none, methods: \[ GET, HEAD \] \}$/m)
+  assert.match(done.out, /^\+.*docs-example-org: \{ hosts: \[docs\.example\.org\], credential: none, methods: \[GET, HEAD\] \}$/m)
   const after = readFileSync(stage.configFile, 'utf8')
   assert.match(after, /@id\("story-agent may call at docs\.example\.org"\)/)
-  for (const line of before.split('\n').filter((one) => one.includes('@id'))) assert.ok(after.includes(line))
+  const kept = after.split('\n')
+  assert.deepEqual(
+    before.split('\n').filter((line) => !kept.includes(line)),
+    [],
+    'nothing that was there is written anew',
+  )
   const { out } = await ostiaryRun(['--as', 'story-agent', '--', ...asks('https://docs.example.org/a')])
   assert.match(out, /docs\.example\.org\/a 502/, 'allowed, and no such host can be reached from here')
   assert.equal((await stage.cli(['allow', 'bad host', '--yes'])).code, 2)
@@ -125,4 +130,111 @@ test('allow writes the line, keeps every comment, and it is in force; inside a r
   assert.equal(pinned.code, 0, pinned.err)
   assert.equal((await stage.cli(['allow', 'api.openai.com', '--tunnel', 'no', '--yes'])).code, 2)
   assert.equal((await stage.cli(['check'])).code, 0)
+})
+
+/** Workloads more in the configuration of the story, in force at once. */
+async function addWorkloads(yaml: string): Promise<void> {
+  const text = readFileSync(stage.configFile, 'utf8')
+  writeFileSync(stage.configFile, text.replace(/^workloads:\n/m, `workloads:\n${yaml}`), { mode: 0o600 })
+  const done = await stage.admin('POST', '/reload')
+  assert.equal(done.ok, true, JSON.stringify(done))
+}
+
+/** What the log has of the last seconds. */
+async function records(): Promise<readonly Record<string, unknown>[]> {
+  const { out } = await stage.cli(['audit', 'export'])
+  return out
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+}
+
+const ask = 'https://api.openai.com/v1/responses'
+const nested = (as: string, ...words: readonly string[]): readonly string[] => [process.execPath, bin, 'run', '--as', as, '--', ...words]
+
+test('a run inside a run is of the same workload or of one that lists it, never of another', async () => {
+  const uid = process.getuid?.()
+  await addWorkloads(
+    `  narrow: { labels: { stage: production, region: eu-central }, run: { within: [story-agent] } }\n  other: { run: { startedBy: ["${uid}"] } }\n`,
+  )
+  const outside = await ostiaryRun(['--as', 'narrow', '--', 'true'])
+  assert.equal(outside.code, 4, 'only inside of another')
+  const inner = await ostiaryRun(['--as', 'story-agent', '--label', 'ticket=OPS-7', '--', ...nested('narrow', ...asks(ask))])
+  assert.match(inner.out, /responses 403/, inner.err)
+  assert.match(inner.err, /ostiary allow api\.openai\.com --for narrow --action inference/)
+  const own = await ostiaryRun(['--as', 'story-agent', '--', ...nested('story-agent', ...asks(ask))])
+  assert.match(own.out, /responses 200/, own.err)
+  for (const [outer, as] of [
+    ['story-agent', 'other'],
+    ['other', 'narrow'],
+    ['other', 'story-agent'],
+  ] as const) {
+    const refused = await ostiaryRun(['--as', outer, '--', ...nested(as, 'echo', 'it ran')])
+    assert.equal(refused.code, 4, `${as} inside ${outer}: ${refused.err}`)
+    assert.doesNotMatch(refused.out, /it ran/)
+  }
+  const wider = await ostiaryRun(['--as', 'story-agent', '--', ...nested('narrow', ...nested('story-agent', 'echo', 'it ran'))])
+  assert.equal(wider.code, 4, wider.err)
+  const record = (await records()).find((one) => one['workload'] === 'narrow')
+  assert.deepEqual([record?.['code'], record?.['runLabels']], ['decide.denied', { ticket: 'OPS-7' }])
+  const { runs } = await stage.admin('GET', '/runs')
+  const run = runs.find((one: { workload: string }) => one.workload === 'narrow')
+  assert.deepEqual([run.calls, run.blocked, run.state], [1, 1, 'ended'])
+  assert.equal(runs.find((one: { id: string }) => one.id === run.parent).workload, 'story-agent')
+})
+
+test('revoke run ends it and what was started inside of it', async () => {
+  const waiting = spawn(
+    process.execPath,
+    [bin, '--config', stage.configFile, '--data', stage.dataDir, 'run', '--as', 'story-agent', '--', ...nested('narrow', 'sleep', '30')],
+    { cwd: `${stage.dir}/work`, stdio: 'ignore' },
+  )
+  const open = async (): Promise<readonly { id: string; workload: string }[]> => (await stage.admin('GET', '/status')).runs
+  for (let tries = 0; tries < 100 && !(await open()).some((one) => one.workload === 'narrow'); tries++)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  const outer = (await open()).find((one) => one.workload === 'story-agent')
+  assert.equal((await open()).length, 2)
+  const listed = await stage.cli(['runs'])
+  assert.match(listed.out, new RegExp(`in ${outer?.id} .*narrow .*open`))
+  assert.equal((await stage.cli(['revoke', 'run', outer?.id ?? ''])).code, 0)
+  assert.deepEqual(await open(), [])
+  waiting.kill('SIGKILL')
+})
+
+test('a program that hands over to one that already runs is noticed', async () => {
+  const { err } = await ostiaryRun(['--as', 'story-agent', '--', 'sh', '-c', 'exit 0'])
+  assert.doesNotMatch(err, /handed over/)
+  writeFileSync(`${stage.dir}/work/code`, '#!/bin/sh\nexit 0\n', { mode: 0o755 })
+  const code = await ostiaryRun(['--as', 'story-agent', '--', `${stage.dir}/work/code`])
+  assert.match(code.err, /code ended at once: it may have handed over.*\n.*ostiary env --for vscode/)
+})
+
+test('an observed workload passes, each record says what would have been refused; the rest is refused still', async () => {
+  const uid = process.getuid?.()
+  const soon = new Date(Date.now() + 86_400_000).toISOString().slice(0, 10)
+  const credential = readFileSync(stage.configFile, 'utf8').replace(
+    'for: [story], openai-federation',
+    'for: [story, newcomer], openai-federation',
+  )
+  writeFileSync(stage.configFile, credential, { mode: 0o600 })
+  await addWorkloads(
+    `  newcomer: { labels: { stage: production, region: eu-central }, run: { startedBy: ["${uid}"] }, observe: { until: ${soon} } }\n`,
+  )
+  const mint = 'https://api.openai.com/v1/realtime/client_secrets'
+  const { out } = await ostiaryRun(['--as', 'newcomer', '--', ...asks(ask, 'https://unlisted.example.org/', mint)])
+  assert.match(out, /responses 200/)
+  assert.match(out, /unlisted.* failed/)
+  assert.match(out, /client_secrets 403/)
+  const record = (await records()).find((one) => one['workload'] === 'newcomer' && one['outcome'] === 'answered')
+  assert.deepEqual([record?.['observed'], record?.['decision']], ['decide.denied', 'permit'])
+  const { refused } = JSON.parse((await stage.cli(['refused', '--json'])).out)
+  const group = refused.find((one: { workload: string; observed: boolean }) => one.workload === 'newcomer' && one.observed)
+  assert.equal(group.allow, 'ostiary allow api.openai.com --for newcomer --action inference')
+  const status = await stage.admin('GET', '/status')
+  assert.ok(status.warnings.some((one: string) => one.includes(`newcomer is only observed until ${soon}`)))
+  const past = readFileSync(stage.configFile, 'utf8').replace(`until: ${soon} } }`, 'until: 2026-01-31 } }')
+  writeFileSync(`${stage.configFile}.past`, past)
+  const checked = await stage.cli(['check', '--config', `${stage.configFile}.past`])
+  assert.equal(checked.code, 1)
+  assert.match(checked.err, /newcomer was to be observed until 2026-01-31 only/)
 })
