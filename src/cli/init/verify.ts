@@ -49,6 +49,7 @@ export async function verifyByCall(
       say: () => {},
       plain: false,
       exposed: [],
+      labels: {},
       whenBlocked: () => {},
       isolate: null,
     })
