@@ -1,5 +1,6 @@
 // An API that does exactly what a test says, byte by byte, behind real TLS on loopback; and the calls of an agent that is not there.
 
+import { createSecureServer, type Http2SecureServer } from 'node:http2'
 import type { AddressInfo, Server } from 'node:net'
 import { createServer as createPlainServer, type Socket } from 'node:net'
 import type { TestContext } from 'node:test'
@@ -53,6 +54,10 @@ export interface FakeApiOptions {
   readonly tls?: { readonly cert: string; readonly key: string }
   readonly roots?: readonly string[]
   readonly plain?: boolean
+  /** What the script's server chooses by ALPN. */
+  readonly protocols?: readonly string[]
+  /** Speaks HTTP/2 only; the script is then not asked. */
+  readonly h2?: (server: Http2SecureServer) => void
 }
 
 export async function fakeApi(context: TestContext, script: Script, options: FakeApiOptions = {}): Promise<FakeApi> {
@@ -71,7 +76,15 @@ export async function fakeApi(context: TestContext, script: Script, options: Fak
   }
   const certificate = options.tls ?? { cert: leaf.certPem, key: leaf.keyPem }
   const server: Server =
-    options.plain === true ? createPlainServer({ noDelay: true }, accept) : tls.createServer({ ...certificate, noDelay: true }, accept)
+    options.h2 !== undefined
+      ? createSecureServer({ ...certificate, settings: { maxConcurrentStreams: 50 } })
+      : options.plain === true
+        ? createPlainServer({ noDelay: true }, accept)
+        : tls.createServer({ ...certificate, noDelay: true, ALPNProtocols: [...(options.protocols ?? ['http/1.1'])] }, accept)
+  if (options.h2 !== undefined) {
+    options.h2(server as Http2SecureServer)
+    server.on('connection', (socket: Socket) => sockets.push(socket))
+  }
   server.on('tlsClientError', () => {})
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
   const { port } = server.address() as AddressInfo

@@ -1,7 +1,7 @@
-// To the API: a LIFO pool of kept connections per host and credential, one request at a time on each. It follows no
-// redirect and retries nothing that is not provably unsent (invariant 5).
+// To the API: a pool of kept connections per host and credential: HTTP/2 where the host offers it, shared by many requests, else
+// HTTP/1.1, one at a time on each. It follows no redirect and retries nothing that is not provably unsent (invariant 5).
 import type { Socket } from 'node:net'
-import tls from 'node:tls'
+import tls, { TLSSocket } from 'node:tls'
 import type { Framing, RequestMessage, ResponseMessage } from '../http/read-head.ts'
 import { writeRequestHead } from '../http/write-head.ts'
 import type { Call, TunnelCall } from '../model/call.ts'
@@ -12,6 +12,9 @@ import type { Edits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Dial } from '../net/dial.ts'
 import { secure } from '../net/secure.ts'
+import { type H2PoolLimits, H2Pools } from './h2-pools.ts'
+import type { H2Request } from './h2-request.ts'
+import type { H2Upstream } from './h2-upstream.ts'
 import { type PoolLimits, Pools } from './pools.ts'
 import { checkSwitch } from './upgrade.ts'
 import { Upstream, type UpstreamAnswer } from './upstream.ts'
@@ -21,7 +24,7 @@ export interface ForwardOptions {
   /** PEM roots that are trusted; another array where they changed. */
   readonly roots: () => readonly string[]
   readonly clock: Clock
-  readonly limits?: PoolLimits
+  readonly limits?: PoolLimits & H2PoolLimits
   /** How often time-outs are looked at. */
   readonly sweepMs?: number
 }
@@ -39,35 +42,57 @@ export function createForward(options: ForwardOptions): Forward {
   const limits = options.limits ?? standard
   const now = (): number => options.clock.monotonic()
   const pools = new Pools(now, limits)
+  const h2 = new H2Pools(now, limits, standard.leafCacheMax)
   const trust = createTrust(options.roots)
   const sweep = setInterval(() => {
     pools.sweep()
-    if (closed && pools.open === 0) clearInterval(sweep)
+    h2.sweep()
+    if (closed && pools.open + h2.open === 0) clearInterval(sweep)
   }, options.sweepMs ?? 1_000)
   sweep.unref()
   let closed = false
 
-  async function connect(key: string, call: Call): Promise<Upstream> {
-    const { host, port, scheme } = call.target
-    const { socket } = await options.dial(host, port, { allowPrivate: call.service?.allowPrivateAddresses === true })
-    const ready = scheme === 'https' ? await secure(socket, { host, timeoutMs: standard.handshakeMs, ...trust(key) }) : socket
-    return new Upstream(key, ready, pools, now, limits)
+  async function plain({ target, service }: Call): Promise<Socket> {
+    return (await options.dial(target.host, target.port, { allowPrivate: service?.allowPrivateAddresses === true })).socket
+  }
+
+  async function secured(key: string, call: Call, protocols: readonly string[]): Promise<TLSSocket> {
+    const { host } = call.target
+    return secure(await plain(call), { host, timeoutMs: standard.handshakeMs, protocols, ...trust(key) })
+  }
+
+  async function overHttp1(key: string, call: Call, first: TLSSocket | null, edits: Edits, lease: Lease | null): Promise<UpstreamAnswer> {
+    const connect = (): Promise<Socket> => (call.target.scheme === 'https' ? secured(key, call, ['http/1.1']) : plain(call))
+    let unused = first
+    const upstream = await pools.take(key, async () => {
+      const socket = unused ?? (await connect())
+      unused = null
+      return new Upstream(key, socket, pools, now, limits)
+    })
+    unused?.destroy()
+    try {
+      checkStill(call, lease)
+      return await send(upstream, call, edits)
+    } catch (error) {
+      // Where nothing was sent yet, the connection is as good as it was.
+      upstream.release()
+      throw error
+    }
   }
 
   return {
     async forward(call, edits, lease) {
-      const { target } = call
+      const { scheme, host, port } = call.target
       // A credential that a connection has seen is never met by another there: one pool each.
-      const key = `${target.scheme} ${target.host} ${target.port} ${lease?.credentialName ?? ''}`
-      const upstream = await pools.take(key, () => connect(key, call))
-      try {
-        if (call.gone) throw new Refusal('forward.reset', 'the agent left')
-        if (lease?.revoked.aborted === true) throw new Refusal('obtain.revoked', lease.credentialName)
-        return await send(upstream, call, edits)
-      } catch (error) {
-        // Where nothing was sent yet, the connection is as good as it was.
-        upstream.release()
-        throw error
+      const key = `${scheme} ${host} ${port} ${lease?.credentialName ?? ''}`
+      // An upgrade is a word of HTTP/1.1; and in clear nobody says what he speaks.
+      if (scheme === 'http' || call.upgrade !== undefined) return overHttp1(key, call, null, edits, lease)
+      for (let again = false; ; again = true) {
+        const taken = await h2.take(key, () => secured(key, call, ['h2', 'http/1.1']))
+        if (taken === null || taken instanceof TLSSocket) return overHttp1(key, call, taken, edits, lease)
+        const answer = await overHttp2(taken, call, edits, lease)
+        if (answer !== null) return answer
+        if (again) throw new Refusal('forward.reset', 'the host refused the stream twice')
       }
     },
     async dialTunnel(call) {
@@ -76,10 +101,41 @@ export function createForward(options: ForwardOptions): Forward {
     close() {
       closed = true
       pools.close()
+      h2.close()
     },
     get open() {
-      return pools.open
+      return pools.open + h2.open
     },
+  }
+}
+
+function checkStill(call: Call, lease: Lease | null): void {
+  if (call.gone) throw new Refusal('forward.reset', 'the agent left')
+  if (lease?.revoked.aborted === true) throw new Refusal('obtain.revoked', lease.credentialName)
+}
+
+/** null: provably nothing was done with it, and it can be sent again (RFC 9113 §8.7). */
+async function overHttp2(upstream: H2Upstream, call: Call, edits: Edits, lease: Lease | null): Promise<UpstreamAnswer | null> {
+  let request: H2Request
+  try {
+    checkStill(call, lease)
+    request = upstream.ask(call, edits, framingOf(call))
+  } catch (error) {
+    upstream.release()
+    if (error instanceof Refusal) throw error
+    // Node's, where the connection has just ended: it was not asked.
+    return null
+  }
+  const stop = call.whenGone(() => request.fail(new Refusal('forward.reset', 'the agent left')))
+  try {
+    const answer = await request.answered
+    if (answer.body.whole !== null) stop()
+    return answer
+  } catch (error) {
+    stop()
+    // A body that has begun to flow cannot flow again.
+    if (request.unsent && call.body.whole !== null && !call.gone) return null
+    throw error
   }
 }
 

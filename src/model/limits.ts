@@ -88,6 +88,11 @@ export const limits = {
   poolIdleMs: 60_000,
   poolWaitMax: 4_096,
   poolWaitMs: 10_000,
+  h2ConnectionsPerHostMax: 16,
+  h2AnswerWindowBytes: 256 * 1024,
+  h2ConnectionWindowBytes: 8 * 1024 * 1024,
+  /** After so long without a byte from the API a connection with calls under way is asked by PING, and given up after as long again. */
+  h2SilenceMs: 15_000,
   answerHeadMs: 610_000,
   answerStallMs: 610_000,
 

@@ -9,6 +9,8 @@ export interface SecureAsked {
   readonly context: tls.SecureContext
   readonly timeoutMs: number
   readonly session?: Buffer | undefined
+  /** What is offered by ALPN; HTTP/1.1 alone where left out. */
+  readonly protocols?: readonly string[] | undefined
   /** A ticket with which the next handshake of the same host is shorter. */
   readonly onSession?: (ticket: Buffer) => void
 }
@@ -25,7 +27,7 @@ export function secure(socket: Socket, asked: SecureAsked): Promise<tls.TLSSocke
       secureContext: context,
       rejectUnauthorized: true,
       minVersion: 'TLSv1.2',
-      ALPNProtocols: ['http/1.1'],
+      ALPNProtocols: [...(asked.protocols ?? ['http/1.1'])],
       ...(session === undefined ? {} : { session }),
     })
     const fail = (error: Error): void => {
