@@ -1,6 +1,7 @@
 // WebSockets through a started Ostiary: OpenAI's and Gemini's, by the `ws` package, with every way to give a key back.
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -132,3 +133,156 @@ for (const play of ['text', 'binary', 'base64', 'long', 'fragments', 'messages',
     if (play !== 'reason') assert.equal(heard.messages.at(-1), '{"type":"done"}')
     if (play === 'long') assert.equal(heard.messages[1]?.length, 140_000 + `you sent ${[...stage.vendors.secrets][1]} to me`.length)
   })
+
+const codeOf = (heard: Heard): string | undefined => /"code":"([a-z_.]+)"/.exec(heard.body ?? '')?.[1]
+
+test('a key as a subprotocol: the entry goes, the credential stands in its header, `realtime` is agreed on', async () => {
+  const protocols = ['realtime', 'openai-insecure-api-key.PLACEHOLDER(OPENAI_API_KEY)', 'openai-project.proj_1']
+  const heard = await talk({ url: realtime, protocols, until: 1 }).over
+  assert.equal(heard.protocol, 'realtime', JSON.stringify(heard))
+  const { headers } = last()
+  assert.equal(headers['sec-websocket-protocol'], 'realtime, openai-project.proj_1')
+  assert.ok(stage.vendors.secrets.has(String(headers.authorization).replace('Bearer ', '')))
+})
+
+test('by the base URL', async () => {
+  const heard = await talk({
+    url: 'ws://base/openai/v1/realtime?model=gpt-realtime',
+    headers: bearer,
+    base: true,
+    send: [create()],
+    until: 4,
+  }).over
+  assert.equal(heard.messages.length, 4, JSON.stringify(heard))
+})
+
+const live = 'wss://generativelanguage.googleapis.com/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent'
+
+test('Gemini Live: the key leaves the query, and the model of the setup is that of what follows', async () => {
+  const send = [
+    JSON.stringify({ setup: { model: 'models/gemini-live-2.5' } }),
+    JSON.stringify({ realtimeInput: { text: 'hm' } }),
+    JSON.stringify({ clientContent: { turns: [], turnComplete: true } }),
+  ]
+  const heard = await talk({ url: `${live}?key=PLACEHOLDER(GEMINI_API_KEY)`, send, until: 2 }).over
+  assert.match(heard.messages[1] ?? '', /Hello from Gemini/, JSON.stringify(heard))
+  const { path, headers, messages } = last()
+  assert.ok(!path.includes('key'), path)
+  assert.equal(headers['x-goog-api-key'], stage.geminiKey)
+  assert.deepEqual(messages, send)
+  const socket = await eventually(async () => (await entries()).find((entry) => entry['service'] === 'gemini' && entry['messagesIn'] === 3))
+  const asked = (await entries()).filter((entry) => String(entry['call']).startsWith(`${socket['call']}.`))
+  assert.deepEqual(
+    asked.map((entry) => entry['model']),
+    ['gemini-live-2.5', 'gemini-live-2.5'],
+  )
+})
+
+test("Codex's way: /v1/responses, the request as a message", async () => {
+  const message = JSON.stringify({ type: 'response.create', model: 'gpt-5-codex', input: [], tools: [{ type: 'function', name: 'shell' }] })
+  const headers = { ...bearer, 'OpenAI-Beta': 'responses_websockets=2026-02-06' }
+  const heard = await talk({ url: 'wss://api.openai.com/v1/responses', headers, send: [message], until: 3 }).over
+  assert.equal(heard.messages.length, 3, JSON.stringify(heard))
+  assert.deepEqual(last().messages, [message])
+  await eventually(async () => (await entries()).find((entry) => entry['model'] === 'gpt-5-codex' && entry['outcome'] === 'answered'))
+})
+
+test('what a request would be refused for, an upgrade is', async () => {
+  const before = stage.vendors.upgraded.length
+  const cases: readonly (readonly [string, Omit<Task, 'url'>, string])[] = [
+    [realtime, {}, 'inject.no_placeholder'],
+    [realtime, { headers: { Authorization: 'Bearer sk-proj-attackers-own' } }, 'inject.foreign_credential'],
+    [realtime, { protocols: ['realtime', 'openai-insecure-api-key.sk-attackers-own'] }, 'inject.foreign_credential'],
+    ['wss://api.openai.com/v1/chat/completions', { headers: bearer }, 'decide.socket'],
+    ['wss://api.openai.com/v1/live', { headers: bearer }, 'decide.socket'],
+    ['wss://api.openai.com/v1/realtime/client_secrets', { headers: bearer }, 'decide.socket'],
+    [`${live}Constrained`, { headers: { 'x-goog-api-key': 'PLACEHOLDER(GEMINI_API_KEY)' } }, 'decide.socket'],
+  ]
+  for (const [url, task, code] of cases) {
+    const heard = await talk({ url, ...task }).over
+    assert.equal(codeOf(heard), code, JSON.stringify([url, task, heard]))
+  }
+  assert.equal(stage.vendors.upgraded.length, before)
+})
+
+test("the vendor's no passes as an answer", async () => {
+  const heard = await talk({ url: 'wss://api.openai.com/v1/realtime?model=gone', headers: bearer }).over
+  assert.deepEqual([heard.status, heard.body], [404, '{"error":"no such model"}'])
+})
+
+test('a message that cannot be read goes nowhere, and the socket with it', async () => {
+  for (const message of [
+    'hello',
+    '[]',
+    '{"type":"response.create","type":"x"}',
+    '{"type":"response.create","Type":"input_audio_buffer.append"}',
+  ]) {
+    const { over } = talk({ url: realtime, headers: bearer, send: [message] })
+    const heard = await over
+    assert.deepEqual([heard.code, heard.reason], [1008, 'decide.body_unreadable'], message)
+    assert.deepEqual(last().messages, [])
+  }
+})
+
+test('policy that reads the model decides on every message', async () => {
+  const config = readFileSync(stage.configFile, 'utf8')
+  writeFileSync(
+    stage.configFile,
+    `${config}      @id("not that model")
+      forbid (principal, action in Action::"inference", resource)
+      when { context.request has model && context.request.model like "*secret*" };
+`,
+  )
+  const reload = await stage.cli(['reload'])
+  assert.equal(reload.code, 0, reload.err)
+  try {
+    assert.equal(codeOf(await talk({ url: 'wss://api.openai.com/v1/realtime?model=secret-1', headers: bearer }).over), 'decide.forbidden')
+    assert.equal(codeOf(await talk({ url: `${realtime}&model=secret-1`, headers: bearer }).over), 'decide.body_unreadable')
+    assert.equal(
+      codeOf(await talk({ url: 'wss://api.openai.com/v1/realtime?model=%73ecret', headers: bearer }).over),
+      'decide.body_unreadable',
+    )
+    const allowed = await talk({ url: realtime, headers: bearer, send: [create()], until: 4 }).over
+    assert.equal(allowed.code, 1000, JSON.stringify(allowed))
+    for (const session of [
+      { model: 'secret-1' },
+      { audio: { input: { transcription: { model: 'secret-2' } } } },
+      { model: 'gpt-realtime', input_audio_transcription: { model: 'secret-3' } },
+    ]) {
+      const heard = await talk({ url: realtime, headers: bearer, send: [JSON.stringify({ type: 'session.update', session }), create()] })
+        .over
+      assert.deepEqual([heard.code, heard.reason], [1008, 'decide.forbidden'], JSON.stringify(session))
+      assert.deepEqual(last().messages, [])
+    }
+    const unnamed = await talk({ url: 'wss://api.openai.com/v1/responses', headers: bearer, send: ['{"type":"response.create"}'] }).over
+    assert.deepEqual([unnamed.code, unnamed.reason], [1008, 'decide.body_unreadable'])
+    const setup = await talk({ url: `${live}?key=PLACEHOLDER(GEMINI_API_KEY)`, send: ['{"setup":{"model":"models/secret"}}'] }).over
+    assert.equal(setup.reason, 'decide.forbidden')
+  } finally {
+    writeFileSync(stage.configFile, config)
+    assert.equal((await stage.cli(['reload'])).code, 0)
+  }
+})
+
+test('a policy that comes into force cuts the socket', async () => {
+  const { opened, over } = talk({ url: realtime, headers: bearer })
+  await opened
+  await stage.setFacts({ stage: 'test' })
+  const heard = await over
+  assert.deepEqual([heard.code, heard.reason], [1008, 'flow.revoked'])
+  await stage.setFacts({ stage: 'production' })
+})
+
+test('when the vendor goes without a word, the agent is told; when the run ends, the vendor is', async () => {
+  const one = talk({ url: realtime, headers: bearer })
+  await one.opened
+  last().socket.terminate()
+  const heard = await one.over
+  assert.deepEqual([heard.code, heard.reason], [1011, 'forward.reset'])
+  const two = talk({ url: realtime, headers: bearer })
+  await two.opened
+  two.over.catch(() => {})
+  agent.kill('SIGKILL')
+  const closed = await eventually(async () => last().closed ?? undefined)
+  assert.ok([1001, 1006].includes(closed.code), String(closed.code))
+})
