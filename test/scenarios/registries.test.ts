@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
+import { type RegistryService, yamlOf } from '../../src/cli/registries.ts'
 import { createRootAuthority, issueLeaf } from '../../src/crypto/x509.ts'
 import { classifyAddress } from '../../src/net/address.ts'
 
@@ -23,12 +24,8 @@ const servers: Server[] = []
 let server: ChildProcess
 const log: string[] = []
 
-interface Registry {
-  readonly name: string
-  readonly hosts: readonly string[]
-}
 /** What the machine's tools name, and of it what answers. */
-let found: readonly Registry[] = []
+let found: readonly RegistryService[] = []
 const reached = new Set<string>()
 
 interface Done {
@@ -57,8 +54,9 @@ function finished(
   })
 }
 
+const cargo = { CARGO_HOME: join(work, 'cargo') }
 const ostiary = (...words: string[]): Promise<Done> =>
-  finished(process.execPath, [bin, '--config', join(dir, 'config', 'ostiary.yaml'), '--data', join(dir, 'data'), ...words])
+  finished(process.execPath, [bin, '--config', join(dir, 'config', 'ostiary.yaml'), '--data', join(dir, 'data'), ...words], work, cargo)
 const inRun = (command: string, environment: Readonly<Record<string, string>> = {}): Promise<Done> =>
   finished(
     process.execPath,
@@ -146,7 +144,8 @@ before(async () => {
   writeFileSync(join(dir, 'config', 'ca.pem'), ca.certPem, { mode: 0o600 })
   const frame = `trustDomain: packages.example\nlisten: { proxy: 127.0.0.1:0, baseUrl: 127.0.0.1:0 }\nworkloads:\n  coder: { run: { startedBy: ["${process.getuid?.()}"] } }\n`
   writeFileSync(join(dir, 'config', 'ostiary.yaml'), frame, { mode: 0o600 })
-  const preset = await ostiary('registries')
+  // cargo names what it has used.
+  await finished('timeout', ['20', 'cargo', 'info', 'itoa'], work, cargo)
   found = JSON.parse((await ostiary('registries', '--json')).out).services
   const port = await standInRegistry(ca)
   const relays = await Promise.all(found.flatMap(({ hosts }) => hosts).map(relay))
@@ -156,7 +155,10 @@ before(async () => {
   ]
   const own = `  acme: { hosts: [${standIn}], credential: none, methods: [GET, HEAD] }`
   const permit = `      permit (principal, action == Action::"call", resource == Service::"acme");`
-  const lines = (preset.code === 0 ? preset.out : 'services:\npolicies:\n  - cedar: |\n').replace('services:\n', `services:\n${own}\n`)
+  const lines = (found.length > 0 ? `${yamlOf(found).join('\n')}\n` : 'services:\npolicies:\n  - cedar: |\n').replace(
+    'services:\n',
+    `services:\n${own}\n`,
+  )
   const egress = `egress:\n  extraCa: ca.pem\n  dangerouslyFixedAddresses:\n${fixed.join('\n')}\n`
   writeFileSync(join(dir, 'config', 'ostiary.yaml'), `${frame}${egress}${lines.replace('cedar: |\n', `cedar: |\n${permit}\n`)}`, {
     mode: 0o600,
@@ -202,10 +204,11 @@ test('npm installs a scoped package from a registry that a credential-less servi
   rmSync(join(work, 'package.json'))
 })
 
-test('npm, pip and go install from the registries that this machine is configured with', async (t) => {
+test('npm, pip, cargo and go install from the registries that this machine is configured with', async (t) => {
   const asked: readonly (readonly [service: string, command: string, made: string])[] = [
     ['npm', 'npm install --no-audit --no-fund --prefix real isarray@2.0.5 && ls real/node_modules', 'isarray'],
     ['pip', 'pip download --no-cache-dir --no-deps --no-binary :none: -d wheels six==1.16.0 && ls wheels', 'six'],
+    ['cargo', 'cargo info serde@1.0.0', 'serde'],
     [
       'go',
       'GOPATH=$PWD/gopath GOFLAGS=-modcacherw GOTOOLCHAIN=local GONOSUMDB=rsc.io go mod download -json rsc.io/quote@v1.5.2 && ls gopath/pkg/mod',
@@ -216,7 +219,7 @@ test('npm, pip and go install from the registries that this machine is configure
     await t.test(service, async (t) => {
       const reason = why(service)
       if (reason !== null) return t.skip(reason)
-      const done = await inRun(command, { PIP_NO_INDEX: '', PIP_FIND_LINKS: '' })
+      const done = await inRun(command, { PIP_NO_INDEX: '', PIP_FIND_LINKS: '', ...cargo })
       assert.equal(done.code, 0, done.out + done.err)
       assert.ok(done.out.includes(made), done.out)
     })
