@@ -1,7 +1,6 @@
 // Builds everything by hand, starts it, stops it in reverse: accept, identify, decide, obtain, inject, audit, forward, scrub,
 // in one process. The only room that knows everybody; ground.ts, in-force.ts and proxy.ts build its three parts.
 import { chmodSync, rmSync } from 'node:fs'
-import { userInfo } from 'node:os'
 import { createReader } from '../accept/evidence/reader-client.ts'
 import type { Config } from '../config/config.ts'
 import { createOnce } from '../identify/once.ts'
@@ -18,7 +17,7 @@ import { createInForce, type InForce } from './in-force.ts'
 import { loadConfig } from './kinds.ts'
 import { serveMetrics } from './metrics-server.ts'
 import { createProxyPlane, type ProxyPlane } from './proxy.ts'
-import { createRunDoorFor } from './run-door-for.ts'
+import { createRunDoorFor, userName } from './run-door-for.ts'
 import { upstreamRoots } from './trust-roots.ts'
 
 export interface BrokerOptions {
@@ -95,7 +94,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   })
   const admin = await startAdmin({ ground, inForce, accept: plane.accept, addresses, reader, stop: ending.run })
   const metrics = config.listen.metrics === null ? null : await serveMetrics(config.listen.metrics, () => ground.metrics.text())
-  await records.administration(userInfo().username, 'start', { policyVersion: inForce.world.decider.version })
+  await records.administration(userName(process.getuid?.() ?? -1), 'start', { policyVersion: inForce.world.decider.version })
   log.info('ready', { ...addresses })
   return { config, addresses, reload: () => force.reload(false).then(() => {}), stop: ending.run, stopped: ending.done }
 }

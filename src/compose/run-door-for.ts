@@ -151,7 +151,8 @@ function portsOf(config: Config): readonly number[] {
 
 let users: { readonly at: number; readonly names: ReadonlyMap<number, string> } | null = null
 
-function userName(uid: number): string {
+/** A uid without a row in /etc/passwd (a container's) is its number. */
+export function userName(uid: number): string {
   const { mtimeMs } = statSync('/etc/passwd')
   if (users?.at !== mtimeMs) {
     const rows = readFileSync('/etc/passwd', 'utf8')
