@@ -53,7 +53,8 @@ export interface Facts {
   readonly region: string
 }
 
-export async function setStage(now: number): Promise<Stage> {
+/** `program`: the words that start Ostiary, for a test that starts it otherwise. */
+export async function setStage(now: number, program: readonly string[] = [bin]): Promise<Stage> {
   const dir = mkdtempSync(join(tmpdir(), 'ostiary-story-'))
   const dataDir = join(dir, 'data')
   const configDir = join(dir, 'config')
@@ -92,7 +93,9 @@ export async function setStage(now: number): Promise<Stage> {
     )
   }
   write()
-  const server = spawn(process.execPath, [bin, '--config', configFile, '--data', dataDir, 'start'], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const server = spawn(process.execPath, [...program, '--config', configFile, '--data', dataDir, 'start'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   const log: string[] = []
   for (const stream of [server.stdout, server.stderr]) stream.on('data', (text: Buffer) => log.push(text.toString()))
   const admin = (method: string, path: string, body?: unknown): Promise<unknown> => ask(join(dataDir, 'admin.sock'), method, path, body)

@@ -5,7 +5,7 @@ import { ConfigMistakes } from '../model/refusal.ts'
 import { passedSockets } from '../net/activation.ts'
 import { ask, must, NotRunning } from './admin-client.ts'
 import { printMistakes } from './check.ts'
-import { type Context, refusedInsideRun } from './context.ts'
+import { type Context, refusedInsideRun, refusedWithSecrets } from './context.ts'
 import { paint, printable, table, WrongUse } from './print.ts'
 
 /** A terminal and a wrapper may both pass on one Ctrl-C; a later one is a second wish. */
@@ -15,7 +15,7 @@ const forced = 130
 
 export async function start(context: Context): Promise<number> {
   const { out, configFile, dataDir } = context
-  const refused = refusedInsideRun()
+  const refused = refusedWithSecrets()
   if (refused !== null) throw new WrongUse(refused)
   const passed = passedSockets(process.env, ['proxy', 'base-url'])
   const { startBroker } = await import('../compose/broker.ts')

@@ -37,6 +37,7 @@ export async function openVault(paths: Paths, clock: Clock): Promise<Vault> {
     const keyEncryptionKey = loadKeyFile(paths.keyFile)
     const database = openDatabase(paths.store)
     const values = createSealedValues(database, keyEncryptionKey)
+    keyEncryptionKey.fill(0) // it has unwrapped the data key
     const ca = await loadAuthority(values, clock)
     publish(paths, ca.certPem)
     return {
@@ -114,7 +115,10 @@ function issuerKeys(values: SealedValues, clock: Clock): IssuerKeys {
   return {
     async get(credential, which) {
       const found = await values.get(kind(which), credential, credential)
-      return found instanceof Secret ? found.reveal().toString('utf8') : null
+      if (!(found instanceof Secret)) return null
+      const pem = found.reveal().toString('utf8')
+      found.wipe()
+      return pem
     },
     async put(credential, which, pem) {
       await values.put(kind(which), credential, credential, new Secret(pem), clock.now())

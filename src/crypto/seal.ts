@@ -25,7 +25,14 @@ export function open(key: Buffer, sealed: Buffer, associated: string): Buffer {
   const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(1, 1 + nonceBytes))
   decipher.setAAD(Buffer.from(associated))
   decipher.setAuthTag(sealed.subarray(1 + nonceBytes, 1 + nonceBytes + tagBytes))
-  return Buffer.concat([decipher.update(sealed.subarray(1 + nonceBytes + tagBytes)), decipher.final()])
+  const plain = decipher.update(sealed.subarray(1 + nonceBytes + tagBytes))
+  try {
+    decipher.final() // the tag is judged here; in this mode it adds no byte
+    return plain
+  } catch (error) {
+    plain.fill(0)
+    throw error
+  }
 }
 
 export function sealSecret(key: Buffer, secret: Secret, associated: string): Buffer {

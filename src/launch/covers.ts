@@ -36,6 +36,8 @@ export type Step = readonly [
 export interface Watched {
   readonly path: string
   readonly link: string | null
+  /** Its uppermost part that was not there: below it nothing may be a link. */
+  readonly absent: string
 }
 
 export interface Plan {
@@ -74,7 +76,8 @@ export function planCovers(machine: Machine): Plan {
   const protections = [...covers, ...readOnly.map((path): Step => ['ro', path])].filter(([, path]) => !away(path) || isKept(path, keep))
   const mounts = mountPoints()
   const submounts = readOnly.flatMap((path) => mounts.filter((point) => point !== path && inside(point, path)))
-  const later = [...pins(machine, protections, away), ...protections, ...submounts.map((path): Step => ['lock', path])]
+  const places = [...protections.map(([, path]) => path), ...watched.map((one) => one.absent)]
+  const later = [...pins(machine, places, away), ...protections, ...submounts.map((path): Step => ['lock', path])]
   const asIs = machine.exposed.includes('devices')
   return {
     steps: [
@@ -208,8 +211,8 @@ function planLater(machine: Machine, away: (path: string) => boolean, notes: str
   for (const path of [...names, ...zsh, ...gitHooks(home)]) {
     if (away(path)) continue
     const stat = statOf(path, false)
-    if (stat === null) watched.push({ path: firstAbsent(path), link: null })
-    else if (stat.isSymbolicLink()) watched.push({ path, link: readlinkSync(path) })
+    if (stat === null) watched.push({ path, link: null, absent: firstAbsent(path) })
+    else if (stat.isSymbolicLink()) watched.push({ path, link: readlinkSync(path), absent: path })
     const real = stat === null || statOf(path) === null ? null : realpathSync(path)
     if (real === null) continue
     if (inside(workingDir, real)) notes.push(`${real} is the working directory: what the command writes there may run later`)
@@ -272,9 +275,9 @@ function otherSockets(machine: Machine, skip: (path: string) => boolean): readon
 }
 
 /** Parents of what is protected that the user could rename: a mount point cannot be. */
-function pins(machine: Machine, protections: readonly Step[], away: (path: string) => boolean): readonly Step[] {
+function pins(machine: Machine, places: readonly string[], away: (path: string) => boolean): readonly Step[] {
   const parents = new Set<string>()
-  for (const [, path] of protections)
+  for (const path of places)
     for (let at = dirname(path); at !== '/' && at !== '.'; at = dirname(at)) {
       const stat = statOf(dirname(at))
       const rootsLock = machine.uid === 0 && ![machine.home, machine.workingDir].some((folder) => inside(at, folder))

@@ -1,6 +1,7 @@
 // Keeps paths free that would run later outside the run and did not exist when it began: a mount cannot cover what is not there.
 // The launcher, outside the namespace, looks twice a second and once at the end. It never deletes: it sets aside and says so.
 import { lstatSync, readlinkSync, renameSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Watched } from './covers.ts'
 
 export interface Later {
@@ -15,10 +16,11 @@ export function keepFree(watched: readonly Watched[], suffix: string, say: (line
     for (const one of watched) {
       if (asItWas(one)) continue
       try {
-        const name = `${one.path}.${suffix}-${++aside}`
-        if (exists(one.path)) {
-          renameSync(one.path, name)
-          say(`${one.path} was made during the run and would run outside it: set aside as ${name}`)
+        const made = linkOrLeaf(one)
+        const name = `${made}.${suffix}-${++aside}`
+        if (exists(made)) {
+          renameSync(made, name)
+          say(`${made} was made during the run and would run outside it: set aside as ${name}`)
         }
         if (one.link !== null) symlinkSync(one.link, one.path)
       } catch (error) {
@@ -34,6 +36,13 @@ export function keepFree(watched: readonly Watched[], suffix: string, say: (line
       look()
     },
   }
+}
+
+/** A link on the way could lead to something that is not the run's: then the link is what is set aside. */
+function linkOrLeaf({ path, absent }: Watched): string {
+  for (let at = absent; at !== path; at = join(at, path.slice(at.length + 1).split('/')[0] as string))
+    if (lstatSync(at, { throwIfNoEntry: false })?.isSymbolicLink() === true) return at
+  return path
 }
 
 function exists(path: string): boolean {

@@ -3,7 +3,7 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { readFileSync, realpathSync } from 'node:fs'
 import { constants, homedir } from 'node:os'
-import { setSubreaper } from '../net/kernel.ts'
+import { flushTerminal, setSubreaper } from '../net/kernel.ts'
 import { type Plan, planCovers, shutVariables } from './covers.ts'
 import { doors } from './doors.ts'
 import { type CrossingsAsked, makeNetwork, NoIsolation, readCrossings } from './isolate.ts'
@@ -83,6 +83,8 @@ export async function launch(options: LaunchOptions): Promise<number> {
   const code = await ended(child, sandbox.custody === 'namespace', options)
   over = true
   later.stop()
+  // What the command pushed into its terminal would else be typed into the shell that waits behind it.
+  if (process.stdin.isTTY) flushTerminal(0)
   network?.close()
   const blocked = await run.blocked()
   if (blocked.length > 0) options.whenBlocked(run.description.workload, blocked)

@@ -32,6 +32,8 @@ interface Libc {
   getsockopt(fd: number, level: number, name: number, value: bigint, size: bigint): number
   prctl(option: number, a: bigint, b: bigint, c: bigint, d: bigint): number
   close(fd: number): number
+  setrlimit(resource: number, value: bigint): number
+  ioctl(fd: number, request: bigint, value: bigint): number
   syscall(number: bigint, a: bigint, b: bigint, c: bigint, d: bigint, e: bigint): bigint
 }
 
@@ -47,6 +49,8 @@ const signatures = {
   getsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'pointer'], return: 'i32' },
   prctl: { arguments: ['i32', 'u64', 'u64', 'u64', 'u64'], return: 'i32' },
   close: { arguments: ['i32'], return: 'i32' },
+  setrlimit: { arguments: ['i32', 'pointer'], return: 'i32' },
+  ioctl: { arguments: ['i32', 'u64', 'u64'], return: 'i32' },
   syscall: { arguments: ['i64', 'i64', 'i64', 'i64', 'i64', 'i64'], return: 'i64' },
 }
 
@@ -265,9 +269,17 @@ export function sharesDescriptors(pid: number, thread: number): boolean | null {
   return order < 0n || order > 3n ? null : order === 0n
 }
 
-/** No core dump, no ptrace, no /proc/self/environ for others of the same uid (PR_SET_DUMPABLE). */
+/** No core dump, no ptrace, no /proc/self/environ for others of the same uid (PR_SET_DUMPABLE; RLIMIT_CORE 0 for children). */
 export function setUndumpable(): boolean {
-  return kernel()?.libc.prctl(4, 0n, 0n, 0n, 0n) === 0
+  const asked = kernel()
+  if (asked === null) return false
+  asked.libc.setrlimit(4, asked.ffi.getRawPointer(Buffer.alloc(16)))
+  return asked.libc.prctl(4, 0n, 0n, 0n, 0n) === 0
+}
+
+/** Throws away what was typed into, or pushed into (TIOCSTI), the terminal at `fd` and not read: TCFLSH, TCIFLUSH. */
+export function flushTerminal(fd: number): void {
+  kernel()?.libc.ioctl(fd, 0x540bn, 0n)
 }
 
 /** Orphans of our descendants become our children (PR_SET_CHILD_SUBREAPER). */
