@@ -62,13 +62,24 @@ export interface ShapedKey {
   readonly start: number
 }
 
-const everywhere = patterns.map(([vendor, pattern]) => [vendor, new RegExp(pattern, 'g')] as const)
+/** Shapes that stand for no one static key; and that of a token is searched in quadratic time, which a long text must not ask for. */
+const noStaticKey: ReadonlySet<string> = new Set(['jwt', 'private key'])
+const everywhere = patterns.flatMap(([vendor, pattern]) => (noStaticKey.has(vendor) ? [] : [[vendor, bounded(pattern)] as const]))
 
-/** Every value of a known shape in the text, in order of its start; where two shapes fit one place, the first of the table. */
-export function keysIn(text: string): readonly ShapedKey[] {
+/** No vendor's key is longer; without an end a long text of one character class would outgrow the stack of the search. */
+function bounded(pattern: RegExp): RegExp {
+  return new RegExp(pattern.source.replace(/\{(\d+),\}/g, '{$1,1000}'), 'g')
+}
+
+/**
+ * Static keys of a known shape in the text, at most `keysMax`, in order of their start; where two shapes fit one place, the first of
+ * the table.
+ */
+export function keysIn(text: string, keysMax: number): readonly ShapedKey[] {
   const found = new Map<number, ShapedKey>()
   for (const [vendor, pattern] of everywhere)
     for (const match of text.matchAll(pattern)) {
+      if (found.size >= keysMax) break
       // The full stop of a sentence is in some alphabets and ends no key.
       const value = match[0].replace(/\.+$/, '')
       if (!found.has(match.index)) found.set(match.index, { vendor, value, start: match.index })

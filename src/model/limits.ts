@@ -128,6 +128,8 @@ export const limits = {
   initEntriesMax: 400_000,
   initDepthMax: 5,
   initFileBytesMax: 64 * 1024 * 1024,
+  initReadMs: 60_000,
+  initKeysMax: 1_000,
   initGitMs: 5_000,
 
   // endpoints and doors

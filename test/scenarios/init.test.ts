@@ -190,6 +190,28 @@ test('tried through the proxy, then blanked: only what the vendor took', { timeo
   assert.ok(textsOf(at.home).includes(planted.openaiEnv))
 })
 
+test('what the vendor does not take stays; when all is blanked a second round finds nothing', { timeout: 90_000 }, async () => {
+  const at = place()
+  rmSync(at.home, { recursive: true })
+  mkdirSync(at.project, { recursive: true })
+  configure(at, '')
+  await start(at)
+  const env = join(at.project, '.env')
+  const bad = `A=1\nOPENAI_API_KEY=${planted.openaiEnv}\n`
+  writeFileSync(env, bad)
+  writeFileSync(join(at.home, '.zshrc'), `export GEMINI_API_KEY=${planted.geminiStart}\n`)
+  const first = await ostiary(at, ['init', '--yes'], { OPENAI_API_KEY: '' })
+  assert.equal(first.code, 1)
+  assert.match(first.out, /the vendor answered 401/)
+  assert.match(first.out, /not blanked sk-proj-\S+ of openai: the vendor does not take this key; it still stands where it stood/)
+  assert.equal(readFileSync(env, 'utf8'), bad)
+  assert.equal(readFileSync(join(at.home, '.zshrc'), 'utf8'), 'export GEMINI_API_KEY=sealed-by-ostiary\n')
+  rmSync(env)
+  const second = await ostiary(at, ['init', '--yes'], { OPENAI_API_KEY: '' })
+  assert.equal(second.code, 0, second.out)
+  assert.match(second.out, /^No static key was found\.$/m)
+})
+
 test('a set-up token: the run holds its shape, the wire has the token, betas are merged', { timeout: 90_000 }, async () => {
   const at = place()
   configure(at, ', slot: bearer')

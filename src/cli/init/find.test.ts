@@ -115,6 +115,13 @@ test('forms in which a key stands', () => {
     assert.deepEqual(spot(form), [], form)
 })
 
+test('a text that an agent made long outgrows nothing', () => {
+  for (const text of ['-xoxb-'.repeat(2e6), '-eyJ'.repeat(1e6), '\\'.repeat(4e6), '-SG.aaaaaaaaaaaaaaaaaaaa'.repeat(2e5)])
+    assert.deepEqual(spot(text), [])
+  const key = `sk-proj-${body('many', 40)}`
+  assert.equal(spot(`${key} `.repeat(5_000)).length, 1_000)
+})
+
 test('git: committed, ignored, neither, and once', (t) => {
   if (spawnSync('git', ['--version']).status !== 0) return t.skip('no git on this machine')
   const home = newHome()

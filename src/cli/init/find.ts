@@ -1,9 +1,10 @@
 // Finds every static key once, with all places where it stands. Reads only; what it returns holds values, so it is never printed
 // whole: `said` is what may be.
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
+import { systemClock } from '../../model/clock.ts'
 import { limits } from '../../model/limits.ts'
 import { exposureOf } from './exposure.ts'
-import { isSetUpToken, masked, serviceOf, spot } from './keys.ts'
+import { isSetUpToken, masked, type Spotted, serviceOf, spot } from './keys.ts'
 import { type PlaceKind, placesIn } from './places.ts'
 import { rotateAt } from './vendors.ts'
 
@@ -44,8 +45,12 @@ export function findKeys(where: Where): Search {
   const keys = new Map<string, FoundKey>()
   const { places, left } = placesIn(where.home, where.cwd, where.own)
   const said = [...left]
-  const note = (text: string, standing: Omit<Standing, 'line' | 'times' | 'name'>): void => {
-    for (const one of spot(text)) {
+  const note = (text: string, spotted: readonly Spotted[], standing: Omit<Standing, 'line' | 'times' | 'name'>): void => {
+    for (const one of spotted) {
+      if (keys.size >= limits.initKeysMax && !keys.has(one.value)) {
+        if (!said.includes(tooMany)) said.push(tooMany)
+        return
+      }
       const found = keys.get(one.value) ?? {
         value: one.value,
         vendor: one.vendor,
@@ -60,18 +65,29 @@ export function findKeys(where: Where): Search {
     }
   }
   for (const [name, value] of Object.entries(where.environment))
-    if (value !== undefined && value !== '') note(`${name}=${value}`, { path: null, kind: 'variable', exposure: [] })
-  for (const { path, kind } of places) {
+    if (value !== undefined && value !== '')
+      note(`${name}=${value}`, spot(`${name}=${value}`), { path: null, kind: 'variable', exposure: [] })
+  // What is read most slowly comes last.
+  const ordered = [...places].sort((a, b) => Number(a.kind === 'transcript') - Number(b.kind === 'transcript'))
+  const until = systemClock.monotonic() + limits.initReadMs
+  for (const [at, { path, kind }] of ordered.entries()) {
+    if (systemClock.monotonic() > until) {
+      said.push(`${ordered.length - at} files, transcripts mostly, were not looked at within ${limits.initReadMs / 1000} s`)
+      break
+    }
     const read = readPlace(path)
     if (typeof read === 'string') {
       if (read !== '') said.push(read)
       continue
     }
     const text = read.bytes.toString('latin1')
-    if (spot(text).length > 0) note(text, { path, kind, exposure: exposureOf(path) })
+    const spotted = spot(text)
+    if (spotted.length > 0) note(text, spotted, { path, kind, exposure: exposureOf(path) })
   }
   return { keys: [...keys.values()], left: said }
 }
+
+const tooMany = `more than ${limits.initKeysMax} keys: the rest is not listed, run \`ostiary init\` again after these`
 
 /** The bytes, or a sentence why not; no sentence where there is nothing to say. */
 function readPlace(path: string): { readonly bytes: Buffer } | string {

@@ -2,7 +2,6 @@
 // stood. It never prints a value, and it never takes one away that it could not use.
 import { existsSync } from 'node:fs'
 import { homedir, userInfo } from 'node:os'
-import { dirname } from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import { loadConfig } from '../../compose/kinds.ts'
 import type { Config } from '../../config/config.ts'
@@ -29,7 +28,7 @@ export async function init(context: Context, options: InitOptions): Promise<numb
   if (refused !== null) throw new WrongUse(refused)
   const home = homedir()
   const file = context.configFile ?? defaultConfigFile(process.env)
-  const { keys, left } = findKeys({ home, cwd: process.cwd(), environment: process.env, own: [dirname(file), context.dataDir] })
+  const { keys, left } = findKeys({ home, cwd: process.cwd(), environment: process.env, own: [file, context.dataDir] })
   const logins = heldLogins(home)
   if (out.json) {
     out.value({ keys: keys.map(said), logins, left }, () => {})
@@ -87,7 +86,7 @@ async function pick(out: Output, keys: readonly FoundKey[], all: boolean): Promi
   const proposal = proposed(keys.filter((key) => key.service !== null))
   if (all) return proposal
   if (!process.stdin.isTTY) throw new WrongUse('nothing was changed: ask at a terminal, or say --yes to seal one key a service')
-  const numbers = proposal.map((key) => keys.indexOf(key) + 1).join(' ')
+  const numbers = keys.flatMap((key, at) => (proposal.includes(key) ? [at + 1] : [])).join(' ')
   const asked = createInterface({ input: process.stdin, output: process.stderr })
   try {
     for (;;) {
@@ -101,6 +100,8 @@ async function pick(out: Output, keys: readonly FoundKey[], all: boolean): Promi
         out.line('Two of these are for one service, and an agent is given one key a service.')
       else return chosen as readonly FoundKey[]
     }
+  } catch {
+    throw new WrongUse('cancelled: nothing was changed')
   } finally {
     asked.close()
   }
@@ -136,7 +137,10 @@ async function sealAll(
   const running = await isRunning(dataDir)
   if (!existsSync(configFile)) {
     for (const path of writeConfiguration(configFile, wanted, user)) out.line(`wrote ${printable(path)}`)
-    if (running) await mustOrOffline(context, 'POST', '/reload', { show: false })
+    if (running) {
+      out.line('Ostiary runs without it: `ostiary stop`, `ostiary start`, and then `ostiary init` again.')
+      return 1
+    }
   }
   const config = loadConfig(configFile, dataDir)
   const sealing: Sealing = { out, dataDir, configFile, config, running, user }
@@ -155,7 +159,7 @@ async function sealAll(
     for (const line of linesToAdd(lacking, user)) out.line(`  ${line}`)
   }
   for (const key of keys)
-    if (key.service !== null && !picked.includes(key))
+    if (!picked.includes(key) && picked.some((one) => one.service === key.service))
       out.line(
         `${masked(key.value)} stays where it stands: an agent is given one key of ${key.service}. Delete it at ${rotateAt[key.vendor]}`,
       )

@@ -1,6 +1,7 @@
 // Which texts are keys: values of a vendor's shape or in a vendor's variable, without the decoys (examples, placeholders, our own
 // marks). Pure; it must never print a value, only its mask.
 import { keysIn } from '../../catalog/leaks.ts'
+import { limits } from '../../model/limits.ts'
 import { loose, probes, unmeant, vendorOfVariable } from './vendors.ts'
 
 /** Stands where a key stood: of no vendor's shape, so that a second search finds nothing. */
@@ -17,19 +18,19 @@ export interface Spotted {
 const variables = Object.keys(vendorOfVariable)
 /** NAME=value, NAME: value, "NAME": "value", set -x NAME value; the value bare or quoted. */
 const assignment = new RegExp(
-  `(?<![A-Za-z0-9_])(?:(${variables.join('|')})["'\\\\]{0,4}[ \\t]{0,3}[:=]|set -\\w{1,4} (${variables.join('|')}))[ \\t]{0,3}["'\\\\]{0,4}([\\w./+=~-]{20,})`,
+  `(?<![A-Za-z0-9_])(?:(${variables.join('|')})["'\\\\]{0,4}[ \\t]{0,3}[:=]|set -\\w{1,4} (${variables.join('|')}))[ \\t]{0,3}["'\\\\]{0,4}([\\w./+=~-]{20,1000})`,
   'g',
 )
 const nameBefore = /([A-Za-z_][\w-]{0,80})["'\\]{0,4}(?:[ \t]{0,3}[:=][ \t]{0,3}|[ \t]{1,3})["'\\]{0,4}(?:Bearer )?$/
 
-/** Every key in the text, in order, each place once. */
+/** The keys in the text (at most a thousand), in order, each place once. */
 export function spot(text: string): readonly Spotted[] {
   // What JSON and terminals put before a key would hide where it begins; replaced length by length, so that places stay true.
   const plain = text
-    .replace(/\\u00[01][0-9a-fA-F]|\\+[nrtbf]|\x1b\[[\d;]*m/g, (found) => ' '.repeat(found.length))
+    .replace(/\\u00[01][0-9a-fA-F]|\\[nrtbf]|\x1b\[[\d;]*m/g, (found) => ' '.repeat(found.length))
     .replace(/ \[[\d;]*m/g, spaces)
   const found = new Map<number, Spotted>()
-  for (const { vendor, value, start } of keysIn(plain)) {
+  for (const { vendor, value, start } of keysIn(plain, limits.initKeysMax)) {
     if (unmeant.test(value)) continue
     const name = nameBefore.exec(plain.slice(Math.max(0, start - 100), start))?.[1] ?? ''
     const owner = vendorOfVariable[name] ?? vendor
@@ -38,6 +39,7 @@ export function spot(text: string): readonly Spotted[] {
       found.set(start, { vendor: value.startsWith('sk-') && !value.startsWith('sk-ant-') ? owner : vendor, value, start, name })
   }
   for (const match of plain.matchAll(assignment)) {
+    if (found.size >= limits.initKeysMax) break
     const [whole, assigned, set, value = ''] = match
     const name = assigned ?? set ?? ''
     const start = match.index + whole.length - value.length
@@ -60,7 +62,7 @@ const words =
 
 /** False for what people write where a key would stand. */
 function plausible(value: string): boolean {
-  if (words.test(value)) return false
+  if (words.test(value) || value.length > 600) return false
   const body = value.replace(prefixOf(value), '')
   if (new Set(body).size < 8) return false
   // Words in lower case, hyphened or not, are names of things.

@@ -91,7 +91,7 @@ const agentFolders: readonly (readonly [folder: string, kind: PlaceKind, depth: 
   ['.config', 'agent configuration', 2],
   ['.local/share/opencode', 'transcript', 5],
 ]
-const textual = /\.(?:jsonl?|json5|ya?ml|toml|env|txt|md|conf|ini|sh|zsh|fish|log)$|^[^.]+$|^\.env|history$|\.[0-9a-f]{12}\.ostiary$/
+const textual = /\.(?:jsonl?|json5|ya?ml|toml|env|txt|md|conf|ini|sh|zsh|fish|log)$|^\.env|history$|\.[0-9a-f]{12}\.ostiary$/
 const inProjects =
   /^(?:\.env(?:\..+)?|\.envrc|.+\.env|\.mcp\.json|mcp\.json|\.aider\.conf\.yml|\.aider\.(?:chat|input)\.history(?:\.md)?|settings(?:\.local)?\.json|opencode\.json|.+\.[0-9a-f]{12}\.ostiary)$/
 const settingsOf = new Set(['.claude', '.gemini', '.vscode', '.cursor', '.codex', '.continue'])
@@ -114,6 +114,12 @@ const skipped = new Set([
   'build',
   'target',
   '.mozilla',
+  'google-chrome',
+  'google-chrome-beta',
+  'chromium',
+  'BraveSoftware',
+  'microsoft-edge',
+  'vivaldi',
   '.var',
   'snap',
   'go',
