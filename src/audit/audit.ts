@@ -1,6 +1,6 @@
 // The log's face: entries in, durable when the promise resolves; checkpoints behind. Intent before effect rests on this file.
 // It must never acknowledge what is not synced, never sign a checkpoint over what is not, and never go on after an I/O error.
-import { createPublicKey, hash, type KeyObject } from 'node:crypto'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import { mkdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../model/clock.ts'
@@ -15,6 +15,7 @@ import { isOrigin, loadKey, signCheckpoint, verifierKey } from './note.ts'
 import { type Found, readCheckpointText, recover, trustCheckpoint } from './recover.ts'
 import { createRefusals } from './refusals.ts'
 import type { Tiles } from './tiles.ts'
+import { sha256 } from './tree.ts'
 
 const freeCheckedMs = 1_000
 /** Entries that nobody waits for may still queue when intents are refused. */
@@ -196,7 +197,7 @@ function createHasher(tiles: Tiles, active: () => void) {
         const end = from + bytes.readUInt32BE(at)
         // The last byte of the checksum has served and becomes the prefix of RFC 6962 section 2.1: no copy to hash.
         bytes[from - 1] = 0
-        tiles.add(bytes.subarray(from, end), hash('sha256', bytes.subarray(from - 1, end), 'buffer'))
+        tiles.add(bytes.subarray(from, end), sha256(bytes.subarray(from - 1, end)))
         at = end
       }
       batch.done()

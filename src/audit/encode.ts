@@ -8,7 +8,8 @@ import { redactPath, redactText } from './redact.ts'
 const tightFieldBytesMax = 40
 const listItemsMax = 64
 const depthMax = 4
-const pathsRememberedMax = 1_024
+const repeatedMax = 1_024
+const repeatedBytesMax = 512
 const unsafe = /[^\x20-\x7e]|["\\]/
 
 /** Throws nothing; what is too long is cut and its hash stands in its place. */
@@ -22,22 +23,15 @@ export function encodeEntry(entry: Entry): string {
 function write(entry: Entry, max: number, folded: boolean): string {
   let line = `{"kind":"${entry.kind}","time":${number(entry.time)}`
   if (entry.call !== undefined) line += `,"call":${text(entry.call, max)}`
-  if (entry.workload !== undefined) line += `,"workload":${text(entry.workload, max)}`
-  if (entry.spiffeId !== undefined) line += `,"spiffeId":${text(entry.spiffeId, max)}`
-  if (entry.provider !== undefined) line += `,"provider":${text(entry.provider, max)}`
-  if (entry.run !== undefined) line += `,"run":${text(entry.run, max)}`
-  if (entry.runLabels !== undefined) line += `,"runLabels":${group(redactedValues(entry.runLabels), max, folded)}`
-  if (entry.custody !== undefined) line += `,"custody":${text(entry.custody, max)}`
+  line += `${field.workload(entry.workload, max)}${field.spiffeId(entry.spiffeId, max)}${field.provider(entry.provider, max)}`
+  if (entry.run !== undefined) line += field.run(entry.run, max)
+  if (entry.runLabels !== undefined) line += `,"runLabels":${group(entry.runLabels, max, folded, redactedValues)}`
+  line += field.custody(entry.custody, max)
   if (entry.process !== undefined) line += `,"process":${group(entry.process, max, folded)}`
-  if (entry.address !== undefined) line += `,"address":${text(entry.address, max)}`
-  if (entry.way !== undefined) line += `,"way":${text(entry.way, max)}`
-  if (entry.service !== undefined) line += `,"service":${text(entry.service, max)}`
-  if (entry.host !== undefined) line += `,"host":${text(entry.host, max)}`
+  line += `${field.address(entry.address, max)}${field.way(entry.way, max)}${field.service(entry.service, max)}${field.host(entry.host, max)}`
   if (entry.port !== undefined) line += `,"port":${number(entry.port)}`
-  if (entry.method !== undefined) line += `,"method":${text(entry.method, max)}`
-  if (entry.path !== undefined) line += `,"path":${path(entry.path, max)}`
-  if (entry.action !== undefined) line += `,"action":${text(entry.action, max)}`
-  if (entry.model !== undefined) line += `,"model":${text(redactText(entry.model), max)}`
+  line += `${field.method(entry.method, max)}${field.path(entry.path, max)}${field.action(entry.action, max)}`
+  if (entry.model !== undefined) line += field.model(entry.model, max)
   return `${line}${rest(entry, max, folded)}}`
 }
 
@@ -49,10 +43,8 @@ function rest(entry: Entry, max: number, folded: boolean): string {
   if (entry.observed !== undefined) line += `,"observed":${text(entry.observed, max)}`
   if (entry.policies !== undefined) line += `,"policies":${group(entry.policies, max, folded)}`
   if (entry.facts !== undefined) line += `,"facts":${group(entry.facts, max, folded)}`
-  if (entry.policyVersion !== undefined) line += `,"policyVersion":${text(entry.policyVersion, max)}`
-  if (entry.credential !== undefined) line += `,"credential":${text(entry.credential, max)}`
-  if (entry.credentialKind !== undefined) line += `,"credentialKind":${text(entry.credentialKind, max)}`
-  if (entry.lease !== undefined) line += `,"lease":${text(entry.lease, max)}`
+  line += `${field.policyVersion(entry.policyVersion, max)}${field.credential(entry.credential, max)}`
+  line += `${field.credentialKind(entry.credentialKind, max)}${field.lease(entry.lease, max)}`
   if (entry.expires !== undefined) line += `,"expires":${number(entry.expires)}`
   if (entry.status !== undefined) line += `,"status":${number(entry.status)}`
   if (entry.bytesIn !== undefined) line += `,"bytesIn":${number(entry.bytesIn)}`
@@ -62,16 +54,48 @@ function rest(entry: Entry, max: number, folded: boolean): string {
   if (entry.durationMs !== undefined) line += `,"durationMs":${number(entry.durationMs)}`
   if (entry.scrubbed !== undefined) line += `,"scrubbed":${number(entry.scrubbed)}`
   if (entry.count !== undefined) line += `,"count":${number(entry.count)}`
-  if (entry.notes !== undefined) line += `,"notes":${group(entry.notes.map(redactText), max, folded)}`
+  if (entry.notes !== undefined) line += `,"notes":${notes(entry.notes, max, folded)}`
   if (entry.alert !== undefined) line += `,"alert":${text(entry.alert, max)}`
   if (entry.by !== undefined) line += `,"by":${text(entry.by, max)}`
   if (entry.what !== undefined) line += `,"what":${text(redactText(entry.what), max)}`
   return line
 }
 
-/** Free text of whoever started the run. */
-function redactedValues(labels: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  return Object.fromEntries(Object.entries(labels).map(([name, value]) => [name, redactText(value)]))
+/** One field of a few values that come again and again: checked and escaped once each. '' where there is none. */
+function repeated(name: string, clean: (value: string) => string = (value) => value): (value: string | undefined, max: number) => string {
+  const before = name === '' ? '' : `,"${name}":`
+  const known = new Map<string, string>()
+  return (value, max) => {
+    if (value === undefined) return ''
+    if (max !== limits.entryFieldBytesMax || value.length > repeatedBytesMax) return `${before}${text(clean(value), max)}`
+    let made = known.get(value)
+    if (made === undefined) {
+      made = `${before}${text(clean(value), max)}`
+      if (known.size >= repeatedMax) known.clear()
+      known.set(value, made)
+    }
+    return made
+  }
+}
+
+const field = {
+  workload: repeated('workload'),
+  spiffeId: repeated('spiffeId'),
+  provider: repeated('provider'),
+  run: repeated('run'),
+  custody: repeated('custody'),
+  address: repeated('address'),
+  way: repeated('way'),
+  service: repeated('service'),
+  host: repeated('host'),
+  method: repeated('method'),
+  path: repeated('path', redactPath),
+  action: repeated('action'),
+  model: repeated('model', redactText),
+  policyVersion: repeated('policyVersion'),
+  credential: repeated('credential'),
+  credentialKind: repeated('credentialKind'),
+  lease: repeated('lease'),
 }
 
 function number(value: number): string {
@@ -104,25 +128,41 @@ function cut(value: string, max: number): string {
   return `"${kept}[cut ${gone.length} sha256:${hash('sha256', gone)}]"`
 }
 
-const paths = new Map<string, string>()
+/** What an entry names but does not own (facts of a process, policies and facts of a verdict) is one object for many entries. */
+const groups = new WeakMap<object, string>()
 
-/** Paths repeat: the same few are asked for all day. */
-function path(value: string, max: number): string {
-  if (max !== limits.entryFieldBytesMax || value.length > max) return text(redactPath(value), max)
-  const known = paths.get(value)
-  if (known !== undefined) return known
-  const made = text(redactPath(value), max)
-  if (paths.size >= pathsRememberedMax) paths.clear()
-  paths.set(value, made)
+/** Objects and lists, never changed once they were given; `folded` puts their hash in their place where the entry would be too long. */
+function group<Value extends object>(
+  value: Value,
+  max: number,
+  folded: boolean,
+  clean: (value: Value) => Value = (value) => value,
+): string {
+  if (folded || max !== limits.entryFieldBytesMax) return foldedGroup(value, any(clean(value), max, 0), folded)
+  let made = groups.get(value)
+  if (made === undefined) {
+    made = any(clean(value), max, 0)
+    groups.set(value, made)
+  }
   return made
 }
 
-/** Objects and lists; `folded` puts their hash in their place where the entry would be too long. */
-function group(value: unknown, max: number, folded: boolean): string {
-  const made = any(value, max, 0)
+/** Free text of whoever started the run. */
+function redactedValues(labels: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(labels).map(([name, value]) => [name, redactText(value)]))
+}
+
+function foldedGroup(value: object, made: string, folded: boolean): string {
   if (!folded || made.length <= 2 * tightFieldBytesMax) return made
   const mark = `"sha256:${hash('sha256', made)}"`
   return Array.isArray(value) ? `[${mark}]` : `{"cut":${mark}}`
+}
+
+const oneNote = repeated('', redactText)
+
+function notes(all: readonly string[], max: number, folded: boolean): string {
+  if (all.length > listItemsMax) return foldedGroup(all, any(all.map(redactText), max, 0), folded)
+  return foldedGroup(all, `[${all.map((note) => oneNote(note, max)).join(',')}]`, folded)
 }
 
 function any(value: unknown, max: number, depth: number): string {

@@ -8,7 +8,6 @@ import type { Entry } from '../model/entry.ts'
 import type { PeerFacts, ProcessFacts } from '../model/evidence.ts'
 import type { Identity } from '../model/identity.ts'
 import type { Refusal, RefusalCode } from '../model/refusal.ts'
-import type { Target } from '../model/target.ts'
 
 const notesMax = 32
 
@@ -21,8 +20,13 @@ export interface CallRecord {
   /** Durable when it resolves; rejects with Refusal audit.*. */
   intent(): Promise<void>
   /** Never throws. */
-  outcome(status: number, bytesOut: number, scrubbed: number, talk?: { readonly messagesIn: number; readonly messagesOut: number }): void
+  outcome(status: number, bytesOut: number, scrubbed: number, talk?: Talk): void
   refused(refusal: Refusal): void
+}
+
+interface Talk {
+  readonly messagesIn: number
+  readonly messagesOut: number
 }
 
 export interface TunnelRecord {
@@ -52,166 +56,200 @@ interface Writer {
   refusal(entry: Entry, sender: string): void
 }
 
+/** How a call or a tunnel ended. */
+export interface Ended {
+  readonly service: string | null
+  readonly run: string | null
+  readonly host: string
+  readonly action: string
+  /** null for a tunnel and where it was refused. */
+  readonly status: number | null
+  readonly code: RefusalCode | null
+  readonly seconds: number
+}
+
+interface Parts {
+  readonly audit: Writer
+  readonly clock: Clock
+  /** Labels of a run, as its starter stated them. */
+  readonly runLabels?: (run: string) => Readonly<Record<string, string>>
+  readonly count?: (ended: Ended) => void
+}
+
 type Draft = { -readonly [Name in keyof Entry]: Entry[Name] }
 
 /** Refusals that mean somebody tries something; the sender is named, never the owner of what was sent (DESIGN invariant 17). */
 const alerting: ReadonlySet<RefusalCode> = new Set(['inject.foreign_placeholder', 'inject.foreign_credential', 'identify.token_replayed'])
 
-interface RecordParts {
-  readonly audit: Writer
-  readonly clock: Clock
-  /** Labels of a run, as its starter stated them. */
-  readonly runLabels?: RunLabels
-}
-
-export function createRecords(parts: RecordParts): AuditRecords {
+export function createRecords(parts: Parts): AuditRecords {
   const { audit, clock } = parts
-  const runLabels = parts.runLabels ?? (() => ({}))
   return {
-    call: (call) => callRecord(audit, clock, runLabels, call),
-    tunnel: (call) => tunnelRecord(audit, clock, runLabels, call),
+    call: (call) => new OpenRecord(parts, call, call.service?.name ?? call.target.service, call),
+    tunnel: (call) => new OpenRecord(parts, call, null, noBytes),
     alert: (entry, sender) => audit.refusal({ ...entry, kind: 'alert', time: clock.now() }, sender),
     administration: (by, what, fields) => audit.append({ ...fields, kind: 'administration', time: clock.now(), by, what }),
     token: (entry) => audit.append({ ...entry, kind: 'token', time: clock.now() }),
   }
 }
 
-function callRecord(audit: Writer, clock: Clock, runLabels: RunLabels, call: Call): CallRecord {
-  const open = createDraft(audit, clock, runLabels, call, call.service?.name ?? call.target.service)
-  return {
-    ...open,
-    leased(lease) {
-      if (lease === null) return
-      const { draft } = open
-      draft.credential = lease.credentialName
-      draft.credentialKind = lease.providerKind
-      draft.lease = lease.id
-      draft.expires = lease.expiresAt
-    },
-    outcome(status, bytesOut, scrubbed, talk) {
-      const entry = open.outcome()
-      entry.status = status
-      entry.bytesIn = call.bytesIn
-      entry.bytesOut = bytesOut
-      entry.scrubbed = scrubbed
-      if (talk !== undefined) {
-        entry.messagesIn = talk.messagesIn
-        entry.messagesOut = talk.messagesOut
-      }
-      audit.write(entry)
-    },
-    refused: (refusal) => open.refused(refusal, call.bytesIn),
-  }
-}
+const noBytes = { bytesIn: 0 }
 
-function tunnelRecord(audit: Writer, clock: Clock, runLabels: RunLabels, call: TunnelCall): TunnelRecord {
-  const open = createDraft(audit, clock, runLabels, call, null)
-  return {
-    ...open,
-    ended(bytesIn, bytesOut) {
-      const entry = open.outcome()
-      entry.bytesIn = bytesIn
-      entry.bytesOut = bytesOut
-      audit.write(entry)
-    },
-    refused: (refusal) => open.refused(refusal, 0),
-  }
-}
+/** Closed by an outcome, the end of a tunnel, or a refusal. One object a call and one an entry: this is on the way of every call. */
+class OpenRecord implements CallRecord, TunnelRecord {
+  readonly #parts: Parts
+  readonly #call: Pick<Call, 'id' | 'startedAt' | 'target' | 'connection'>
+  readonly #service: string | null
+  readonly #body: { readonly bytesIn: number }
+  #identity: Identity | null = null
+  #decision: Decision | null = null
+  #lease: Lease | null = null
+  #notes: string[] | null = null
+  /** Notes that stand in the intent already. */
+  #noted = 0
+  #durable = false
 
-type RunLabels = (run: string) => Readonly<Record<string, string>>
-
-function createDraft(
-  audit: Writer,
-  clock: Clock,
-  runLabels: RunLabels,
-  call: Pick<Call, 'id' | 'startedAt' | 'target' | 'connection'>,
-  service: string | null,
-) {
-  const draft = known(call.id, call.startedAt, call.target, service, call.connection.evidence.peer)
-  const notes: string[] = []
-  let durable = false
-  let noted = 0
-
-  function outcome(): Draft {
-    const now = clock.now()
-    const entry: Draft = { kind: 'outcome', time: now, call: call.id }
-    if (draft.workload !== undefined) entry.workload = draft.workload
-    if (service !== null) entry.service = service
-    entry.durationMs = Math.max(0, now - call.startedAt)
-    if (notes.length > noted) entry.notes = notes.slice(noted)
-    return entry
+  constructor(
+    parts: Parts,
+    call: Pick<Call, 'id' | 'startedAt' | 'target' | 'connection'>,
+    service: string | null,
+    body: { bytesIn: number },
+  ) {
+    this.#parts = parts
+    this.#call = call
+    this.#service = service
+    this.#body = body
   }
 
-  return {
-    draft,
-    outcome,
-    identified(identity: Identity): void {
-      draft.workload = identity.workload
-      draft.spiffeId = identity.spiffeId
-      draft.provider = identity.provider
-      draft.custody = identity.custody
-      if (identity.run === null) return
-      draft.run = identity.run
-      const labels = runLabels(identity.run)
-      if (Object.keys(labels).length > 0) draft.runLabels = labels
-    },
-    decided(decision: Decision): void {
-      draft.decision = 'permit'
-      draft.policies = decision.policies
-      draft.facts = decision.facts
-      draft.policyVersion = decision.policyVersion
-      if (decision.observed !== undefined) {
-        draft.observed = decision.observed.code
-        draft.detail = decision.observed.detail
-      }
-      if (decision.model !== null) draft.model = decision.model
-      if (decision.credential !== null) draft.credential = decision.credential
-      if (decision.tools.length > 0) draft.facts = { ...decision.facts, tools: decision.tools }
-    },
-    note(note: string): void {
-      if (notes.length < notesMax) notes.push(note)
-    },
-    async intent(): Promise<void> {
-      draft.time = clock.now()
-      if (notes.length > 0) draft.notes = notes.slice()
-      noted = notes.length
-      await audit.append(draft)
-      durable = true
-    },
-    refused(refusal: Refusal, bytesIn: number): void {
-      const sender = senderOf(draft, call.connection.evidence.peer)
-      const entry: Draft = durable ? outcome() : { ...draft, ...outcome() }
-      entry.decision = 'refuse'
-      entry.code = refusal.code
-      entry.status = refusal.status
-      entry.bytesIn = bytesIn
-      if (refusal.detail !== '') entry.detail = refusal.detail
-      if (!durable && notes.length > 0) entry.notes = notes
-      if (durable) audit.write(entry)
-      else audit.refusal(entry, sender)
-      if (!alerting.has(refusal.code)) return
-      const { status: _status, bytesIn: _bytesIn, durationMs: _durationMs, decision: _decision, ...alert } = { ...draft, ...entry }
-      audit.refusal({ ...alert, kind: 'alert', alert: refusal.code }, sender)
-    },
+  identified(identity: Identity): void {
+    this.#identity = identity
   }
-}
 
-function known(id: string, startedAt: number, target: Target, service: string | null, peer: PeerFacts): Draft {
-  const draft: Draft = {
-    kind: 'intent',
-    time: startedAt,
-    call: id,
-    process: processOf(peer),
-    address: peer.address,
-    way: target.way,
-    host: target.host,
-    port: target.port,
-    method: target.method,
-    path: target.path,
-    action: target.action,
+  decided(decision: Decision): void {
+    this.#decision = decision
   }
-  if (service !== null) draft.service = service
-  return draft
+
+  leased(lease: Lease | null): void {
+    this.#lease = lease
+  }
+
+  note(note: string): void {
+    this.#notes ??= []
+    if (this.#notes.length < notesMax) this.#notes.push(note)
+  }
+
+  async intent(): Promise<void> {
+    const entry = this.#known('intent', this.#parts.clock.now())
+    if (this.#notes !== null) {
+      entry.notes = this.#notes.slice()
+      this.#noted = this.#notes.length
+    }
+    await this.#parts.audit.append(entry)
+    this.#durable = true
+  }
+
+  outcome(status: number, bytesOut: number, scrubbed: number, talk?: Talk): void {
+    const entry = this.#ended()
+    entry.status = status
+    entry.bytesIn = this.#body.bytesIn
+    entry.bytesOut = bytesOut
+    entry.scrubbed = scrubbed
+    entry.messagesIn = talk?.messagesIn
+    entry.messagesOut = talk?.messagesOut
+    this.#parts.audit.write(entry)
+    this.#count(status, null)
+  }
+
+  ended(bytesIn: number, bytesOut: number): void {
+    this.#parts.audit.write({ ...this.#ended(), bytesIn, bytesOut })
+    this.#count(null, null)
+  }
+
+  refused(refusal: Refusal): void {
+    const { audit } = this.#parts
+    this.#count(null, refusal.code)
+    const known = this.#known('outcome', this.#parts.clock.now())
+    const sender = senderOf(this.#identity, this.#call.connection.evidence.peer)
+    const entry: Draft = this.#durable ? this.#ended() : { ...known, ...this.#ended() }
+    entry.decision = 'refuse'
+    entry.code = refusal.code
+    entry.status = refusal.status
+    entry.bytesIn = this.#body.bytesIn
+    if (refusal.detail !== '') entry.detail = refusal.detail
+    if (this.#durable) audit.write(entry)
+    else audit.refusal(entry, sender)
+    if (!alerting.has(refusal.code)) return
+    const { status: _status, bytesIn: _bytesIn, durationMs: _durationMs, decision: _decision, ...alert } = { ...known, ...entry }
+    audit.refusal({ ...alert, kind: 'alert', alert: refusal.code }, sender)
+  }
+
+  #count(status: number | null, code: RefusalCode | null): void {
+    const { clock, count } = this.#parts
+    const { target, startedAt } = this.#call
+    const seconds = (clock.now() - startedAt) / 1000
+    count?.({ service: this.#service, run: this.#identity?.run ?? null, host: target.host, action: target.action, status, code, seconds })
+  }
+
+  #ended(): Draft {
+    const { id, startedAt } = this.#call
+    const time = this.#parts.clock.now()
+    const notes = this.#notes !== null && this.#notes.length > this.#noted ? this.#notes.slice(this.#noted) : undefined
+    return {
+      kind: 'outcome',
+      time,
+      call: id,
+      workload: this.#identity?.workload,
+      service: this.#service ?? undefined,
+      durationMs: Math.max(0, time - startedAt),
+      status: undefined,
+      bytesIn: undefined,
+      bytesOut: undefined,
+      scrubbed: undefined,
+      messagesIn: undefined,
+      messagesOut: undefined,
+      notes,
+    }
+  }
+
+  #known(kind: Entry['kind'], time: number): Draft {
+    const { id, target, connection } = this.#call
+    const { peer } = connection.evidence
+    const identity = this.#identity
+    const decision = this.#decision
+    const lease = this.#lease
+    const labels = identity?.run == null ? undefined : this.#parts.runLabels?.(identity.run)
+    const tools = decision === null || decision.tools.length === 0 ? null : decision.tools
+    return {
+      kind,
+      time,
+      call: id,
+      workload: identity?.workload,
+      spiffeId: identity?.spiffeId,
+      provider: identity?.provider,
+      run: identity?.run ?? undefined,
+      runLabels: labels !== undefined && Object.keys(labels).length > 0 ? labels : undefined,
+      custody: identity?.custody,
+      process: processOf(peer),
+      address: peer.address,
+      way: target.way,
+      service: this.#service ?? undefined,
+      host: target.host,
+      port: target.port,
+      method: target.method,
+      path: target.path,
+      action: target.action,
+      model: decision?.model ?? undefined,
+      decision: decision === null ? undefined : 'permit',
+      observed: decision?.observed?.code,
+      detail: decision?.observed?.detail,
+      policies: decision?.policies,
+      facts: tools === null ? decision?.facts : { ...decision?.facts, tools },
+      policyVersion: decision?.policyVersion,
+      credential: lease?.credentialName ?? decision?.credential ?? undefined,
+      credentialKind: lease?.providerKind,
+      lease: lease?.id,
+      expires: lease?.expiresAt,
+    }
+  }
 }
 
 const processes = new WeakMap<ProcessFacts, Readonly<Record<string, string | number>>>()
@@ -230,7 +268,7 @@ function processOf(peer: PeerFacts): Readonly<Record<string, string | number>> {
 }
 
 /** The attested sender, or what the kernel says of the peer. */
-function senderOf(draft: Draft, peer: PeerFacts): string {
-  if (draft.spiffeId !== undefined) return draft.run === undefined ? draft.spiffeId : `${draft.spiffeId} ${draft.run}`
+function senderOf(identity: Identity | null, peer: PeerFacts): string {
+  if (identity !== null) return identity.run === null ? identity.spiffeId : `${identity.spiffeId} ${identity.run}`
   return `${peer.address} ${peer.process?.pid ?? ''} ${peer.uid ?? ''}`
 }

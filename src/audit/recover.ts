@@ -111,7 +111,8 @@ async function firstSegment(dir: string): Promise<Segment> {
 async function cutTail(last: ReadSegment): Promise<string[]> {
   const handle = await open(last.path, 'r+')
   try {
-    const { buffer } = await handle.read({ buffer: Buffer.alloc(last.length - last.good), position: last.good })
+    const { buffer: tail } = await handle.read({ buffer: Buffer.alloc(last.length - last.good), position: last.good })
+    const buffer = tail.subarray(0, tail.findLastIndex((byte) => byte !== 0) + 1)
     await handle.truncate(last.good)
     await handle.sync()
     if (last.wrong === '') return []

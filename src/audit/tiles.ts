@@ -137,6 +137,8 @@ async function place(dir: string, file: { path: string; bytes: Buffer }, known: 
   if (!known.has(parent)) await mkdir(parent, { recursive: true })
   for (let one = parent; one !== dirname(dir) && !known.has(one); one = dirname(one)) dirs.add(one)
   dirs.add(parent)
+  // No checkpoint covers a full tile before this write of it has ended.
+  if (!file.path.includes('.p/')) return writeSynced(path, file.bytes)
   // A partial of a higher level keeps its name over many checkpoints, and the one in force covers it: never is it open while it is short.
   await writeSynced(`${path}.new`, file.bytes)
   await rename(`${path}.new`, path)

@@ -2,15 +2,20 @@
 // Sizes are plain numbers (exact to 2^53), so no bit operator may touch them: those cut to 32 bits.
 import { hash } from 'node:crypto'
 
+/** Into the pool of small buffers: one of its own for each hash costs more than the hash, and the garbage collector as much again. */
+export function sha256(bytes: Uint8Array): Buffer {
+  return Buffer.from(hash('sha256', bytes, 'latin1'), 'latin1')
+}
+
 /** RFC 6962 section 2.1: the hash of an empty list is the hash of an empty string. */
-export const emptyRoot = hash('sha256', Buffer.alloc(0), 'buffer')
+export const emptyRoot = sha256(Buffer.alloc(0))
 
 /** RFC 6962 section 2.1: SHA-256(0x00 || d). */
 export function leafHash(entry: Uint8Array): Buffer {
   const prefixed = Buffer.allocUnsafe(entry.length + 1)
   prefixed[0] = 0
   prefixed.set(entry, 1)
-  return hash('sha256', prefixed, 'buffer')
+  return sha256(prefixed)
 }
 
 const pair = Buffer.alloc(65)
@@ -20,7 +25,7 @@ pair[0] = 1
 export function nodeHash(left: Buffer, right: Buffer): Buffer {
   pair.set(left, 1)
   pair.set(right, 33)
-  return hash('sha256', pair, 'buffer')
+  return sha256(pair)
 }
 
 export interface Tree {

@@ -48,9 +48,23 @@ export async function openGround(first: Config, config: () => Config): Promise<G
     vault.close()
     throw error
   })
-  const records = createRecords({ audit, clock, runLabels: (run) => runs.byId(run)?.labels ?? {} })
   const live = createLiveCalls()
-  const runs = createRuns({
+  const metrics = createMetrics({
+    liveCalls: () => live.count,
+    runs: () => runs.rootPids().length,
+    auditEntries: () => audit.status().size,
+  })
+  const records = createRecords({
+    audit,
+    clock,
+    runLabels: (run) => runs.byId(run)?.labels ?? {},
+    count({ service, run, host, action, status, code, seconds }) {
+      if (code !== null) metrics.refused(code)
+      else if (status !== null) metrics.answered(service ?? 'none', status, seconds)
+      if (run !== null) runs.count(run, { host, action, code })
+    },
+  })
+  const runs: Runs = createRuns({
     clock,
     services: (workload) => servicesFor(config(), workload),
     suspension: () => config().suspension,
@@ -61,11 +75,6 @@ export async function openGround(first: Config, config: () => Config): Promise<G
       // Runs inside of it are suspended with it.
       live.cutWhere((entry) => entry.identity.run !== null && runs.byId(entry.identity.run)?.state !== 'open')
     },
-  })
-  const metrics = createMetrics({
-    liveCalls: () => live.count,
-    runs: () => runs.rootPids().length,
-    auditEntries: () => audit.status().size,
   })
   const issuer = createIssuer(vault.issuerKeys, first.audience, clock)
   return { clock, log, paths, vault, audit, records, issuer, revocations: openRevocations(first.dataDir), live, runs, metrics }

@@ -19,27 +19,53 @@ export interface LiveCalls {
   readonly count: number
 }
 
+interface Link extends LiveCall {
+  before: Link
+  after: Link
+  watched: boolean
+}
+
+/** A ring, not a Set: every call comes and goes here, and a Set of objects costs a hash each and a new table every few dozen. */
 export function createLiveCalls(): LiveCalls {
-  const live = new Set<LiveCall>()
+  const ring = {} as Link
+  ring.before = ring
+  ring.after = ring
+  let count = 0
+
+  function drop(link: Link): void {
+    if (!link.watched) return
+    link.watched = false
+    link.before.after = link.after
+    link.after.before = link.before
+    count -= 1
+  }
+
+  function* all(): Iterable<LiveCall> {
+    // What is dropped meanwhile still leads on.
+    for (let link = ring.after; link !== ring; link = link.after) if (link.watched) yield link
+  }
+
   return {
     watch(call, identity, lease, cut) {
-      const entry = { call, identity, lease, cut }
-      live.add(entry)
-      return () => live.delete(entry)
+      const link: Link = { call, identity, lease, cut, before: ring.before, after: ring, watched: true }
+      ring.before.after = link
+      ring.before = link
+      count += 1
+      return () => drop(link)
     },
     cutWhere(question) {
       let cuts = 0
-      for (const entry of live) {
-        if (!question(entry)) continue
-        live.delete(entry)
-        cuts++
-        entry.cut()
+      for (const live of [...all()]) {
+        if (!question(live)) continue
+        drop(live as Link)
+        cuts += 1
+        live.cut()
       }
       return cuts
     },
-    all: () => live,
+    all,
     get count() {
-      return live.size
+      return count
     },
   }
 }

@@ -56,7 +56,6 @@ export function createProxyPlane({ listen, ground, inForce, upstream, runEvidenc
       trip: (identity) => runs.trip(identity.run, `${identity.workload}@${identity.address}`),
     }),
     scrub: createScrub({ limits }),
-    metrics,
     distrust: (one) => inForce.obtain.distrust(one),
   })
   const tunnelSteps = createTunnelSteps(among)

@@ -18,7 +18,6 @@ import type { Runs } from '../runs/runs.ts'
 import type { Scrub } from '../scrub/scrub.ts'
 import { createConverse } from './converse.ts'
 import type { LiveCalls } from './live-calls.ts'
-import type { Metrics } from './metrics.ts'
 import type { Revocations } from './revocations.ts'
 import type { World } from './world.ts'
 
@@ -34,7 +33,6 @@ export interface StepParts {
   readonly scrub: Scrub
   readonly live: LiveCalls
   readonly revocations: Revocations
-  readonly metrics: Metrics
   readonly distrust: (lease: Lease) => void
   /** The launcher's token for a run that was started with --evidence. */
   readonly runEvidence: (runId: string) => Promise<string | null>
@@ -94,7 +92,7 @@ export function createSteps(parts: StepParts): Steps {
     return lease
   }
   return {
-    record: (call) => counted(parts.records.call(call), call, parts),
+    record: parts.records.call,
     identify: (call) => identify(call.connection),
     decide: (call, identity) => {
       refuseRevoked(parts, call, identity)
@@ -122,7 +120,7 @@ export function createSteps(parts: StepParts): Steps {
         refuseRevoked(parts, call, identity)
         return parts.world().decider.decideMessage(call, identity, read)
       },
-      record: (call) => counted(parts.records.call(call), call, parts),
+      record: parts.records.call,
       marker: parts.runs.placeholders.marker,
     }),
     distrust: parts.distrust,
@@ -140,48 +138,6 @@ function refuseRevoked(parts: StepParts, call: Call, identity: Identity): void {
     throw new Refusal('identify.suspended', identity.address)
 }
 
-function counted(
-  record: ReturnType<AuditRecords['call']>,
-  call: Call,
-  { metrics, clock, runs }: Pick<StepParts, 'metrics' | 'clock' | 'runs'>,
-): ReturnType<Steps['record']> {
-  const name = call.service?.name ?? 'none'
-  const ended = endedIn(runs, call)
-  return {
-    identified(identity) {
-      ended.identified(identity)
-      record.identified(identity)
-    },
-    decided: (decision) => record.decided(decision),
-    leased: (lease) => record.leased(lease),
-    note: (note) => record.note(note),
-    intent: () => record.intent(),
-    outcome(status, bytes, scrubbed, talk) {
-      metrics.answered(name, status, (clock.now() - call.startedAt) / 1000)
-      ended.with(null)
-      record.outcome(status, bytes, scrubbed, talk)
-    },
-    refused(refusal) {
-      metrics.refused(refusal.code)
-      ended.with(refusal.code)
-      record.refused(refusal)
-    },
-  }
-}
-
-/** Counts a call for its run, once it is known which. */
-function endedIn(runs: Runs, { target }: Pick<Call, 'target'>): { identified(identity: Identity): void; with(code: string | null): void } {
-  let run: string | null = null
-  return {
-    identified(identity) {
-      run = identity.run
-    },
-    with(code) {
-      if (run !== null) runs.count(run, { host: target.host, action: target.action, code })
-    },
-  }
-}
-
 export type TunnelParts = Pick<
   StepParts,
   'world' | 'clock' | 'runs' | 'runEvidence' | 'records' | 'forward' | 'live' | 'log' | 'revocations'
@@ -191,25 +147,7 @@ export function createTunnelSteps(parts: TunnelParts): TunnelSteps {
   const identify = createIdentifyStep(parts)
   const tunnels = new Map<string, number>()
   return {
-    record(call) {
-      const record = parts.records.tunnel(call)
-      const ended = endedIn(parts.runs, call)
-      return {
-        ...record,
-        identified(identity) {
-          ended.identified(identity)
-          record.identified(identity)
-        },
-        ended(bytesIn, bytesOut) {
-          ended.with(null)
-          record.ended(bytesIn, bytesOut)
-        },
-        refused(refusal) {
-          ended.with(refusal.code)
-          record.refused(refusal)
-        },
-      }
-    },
+    record: parts.records.tunnel,
     listed: (host) => parts.world().config.tunnels.some((one) => one.host === host),
     identify,
     decide(call, identity) {

@@ -56,7 +56,7 @@ function strays({ value, rest, ofService }: Found, own: string | null, marker: s
 }
 
 function namesOf(found: readonly Found[]): string {
-  return [...new Set(found.map((one) => one.name))].join(', ')
+  return found.length === 1 ? (found[0] as Found).name : [...new Set(found.map((one) => one.name))].join(', ')
 }
 
 function editsFor(call: Call, service: Service, credential: Credential, slots: Slots, seen: Scan): Edits {

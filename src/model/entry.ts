@@ -8,46 +8,46 @@ export interface Entry {
   /** Milliseconds since the epoch. */
   readonly time: number
   /** Joins the entries of one call or one token request. */
-  readonly call?: string
-  readonly workload?: string
-  readonly spiffeId?: string
-  readonly provider?: string
-  readonly run?: string
+  readonly call?: string | undefined
+  readonly workload?: string | undefined
+  readonly spiffeId?: string | undefined
+  readonly provider?: string | undefined
+  readonly run?: string | undefined
   /** Stated by whoever started the run. */
-  readonly runLabels?: Readonly<Record<string, string>>
-  readonly custody?: string
-  readonly process?: Readonly<Record<string, string | number>>
-  readonly address?: string
-  readonly way?: string
-  readonly service?: string
-  readonly host?: string
-  readonly port?: number
-  readonly method?: string
-  readonly path?: string
-  readonly action?: string
-  readonly model?: string
-  readonly decision?: 'permit' | 'refuse'
-  readonly code?: string
-  readonly detail?: string
+  readonly runLabels?: Readonly<Record<string, string>> | undefined
+  readonly custody?: string | undefined
+  readonly process?: Readonly<Record<string, string | number>> | undefined
+  readonly address?: string | undefined
+  readonly way?: string | undefined
+  readonly service?: string | undefined
+  readonly host?: string | undefined
+  readonly port?: number | undefined
+  readonly method?: string | undefined
+  readonly path?: string | undefined
+  readonly action?: string | undefined
+  readonly model?: string | undefined
+  readonly decision?: 'permit' | 'refuse' | undefined
+  readonly code?: string | undefined
+  readonly detail?: string | undefined
   /** Code of the refusal that there would have been: the workload is only observed. */
-  readonly observed?: string
-  readonly policies?: readonly string[]
-  readonly facts?: Readonly<Record<string, unknown>>
-  readonly policyVersion?: string
-  readonly credential?: string
-  readonly credentialKind?: string
-  readonly lease?: string
-  readonly expires?: number
-  readonly status?: number
-  readonly bytesIn?: number
-  readonly bytesOut?: number
-  readonly messagesIn?: number
-  readonly messagesOut?: number
-  readonly durationMs?: number
-  readonly scrubbed?: number
-  readonly count?: number
-  readonly notes?: readonly string[]
-  readonly alert?: string
-  readonly by?: string
-  readonly what?: string
+  readonly observed?: string | undefined
+  readonly policies?: readonly string[] | undefined
+  readonly facts?: Readonly<Record<string, unknown>> | undefined
+  readonly policyVersion?: string | undefined
+  readonly credential?: string | undefined
+  readonly credentialKind?: string | undefined
+  readonly lease?: string | undefined
+  readonly expires?: number | undefined
+  readonly status?: number | undefined
+  readonly bytesIn?: number | undefined
+  readonly bytesOut?: number | undefined
+  readonly messagesIn?: number | undefined
+  readonly messagesOut?: number | undefined
+  readonly durationMs?: number | undefined
+  readonly scrubbed?: number | undefined
+  readonly count?: number | undefined
+  readonly notes?: readonly string[] | undefined
+  readonly alert?: string | undefined
+  readonly by?: string | undefined
+  readonly what?: string | undefined
 }
