@@ -181,7 +181,8 @@ function words(program: Command, context: MakeContext, ends: Ends): void {
   program
     .command('doctor')
     .description('what this machine can do for Ostiary, and what to mend')
-    .action(async () => ends((await import('./doctor.ts')).doctor(context())))
+    .option('--fix', 'mend what may be mended: modes of files, sockets that are left over')
+    .action(async (options) => ends((await import('./doctor.ts')).doctor(context(), options)))
   program
     .command('explain')
     .argument('<words...>', 'a refusal code, or "METHOD URL"')

@@ -1,5 +1,5 @@
 // doctor: what this machine can and cannot do for Ostiary, each with what to do about it.
-import { existsSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,8 +7,8 @@ import { probeSandbox } from '../launch/sandbox.ts'
 import { ConfigMistakes } from '../model/refusal.ts'
 import { kernelIsAsked } from '../net/kernel.ts'
 import { ask } from './admin-client.ts'
-import type { Context } from './context.ts'
-import { paint, printable } from './print.ts'
+import { type Context, refusedInsideRun } from './context.ts'
+import { paint, printable, WrongUse } from './print.ts'
 
 const askMs = 3_000
 /** sun_path of Linux, without its NUL. */
@@ -18,15 +18,33 @@ interface Finding {
   readonly what: string
   readonly ok: boolean
   readonly says: string
+  /** Mends it, where that is nobody else's business. */
+  readonly fix?: () => void
 }
 
-export async function doctor(context: Context): Promise<number> {
-  const findings = [...machine(), clone(), ...(await installation(context))]
+export async function doctor(context: Context, options: { readonly fix?: boolean }): Promise<number> {
+  const inside = refusedInsideRun()
+  if (options.fix === true && inside !== null) throw new WrongUse(inside)
+  const found = [...machine(), clone(), ...(await installation(context))]
+  const findings = found.map((one) => (options.fix === true && !one.ok && one.fix !== undefined ? mended(one) : shownOf(one)))
   context.out.value({ ok: findings.every((one) => one.ok), findings }, () => {
     for (const { what, ok, says } of findings)
       context.out.line(`${ok ? paint('green', 'ok  ') : paint('yellow', 'look')} ${what.padEnd(16)} ${printable(says)}`)
   })
   return findings.every((one) => one.ok) ? 0 : 1
+}
+
+function mended(finding: Finding): Finding {
+  try {
+    finding.fix?.()
+    return { what: finding.what, ok: true, says: `mended: ${finding.says}` }
+  } catch (error) {
+    return { what: finding.what, ok: false, says: `${finding.says} (it could not be mended: ${(error as Error).message})` }
+  }
+}
+
+function shownOf({ what, ok, says, fix }: Finding): Finding {
+  return { what, ok, says: fix === undefined || ok ? says : `${says} (\`ostiary doctor --fix\` does it)` }
 }
 
 function machine(): readonly Finding[] {
@@ -116,7 +134,18 @@ async function configuration(
 function data(dataDir: string, running: boolean): readonly Finding[] {
   if (!existsSync(dataDir)) return [{ what: 'data', ok: true, says: `${dataDir} is made by the first start` }]
   const open = (statSync(dataDir).mode & 0o077) !== 0
-  const found: Finding[] = [{ what: 'data', ok: !open, says: open ? `others can enter it: chmod 700 ${dataDir}` : dataDir }]
+  const found: Finding[] = [
+    {
+      what: 'data',
+      ok: !open,
+      says: open ? `others can enter it: chmod 700 ${dataDir}` : dataDir,
+      fix: () => chmodSync(dataDir, 0o700),
+    },
+    ...leftOpen(dataDir),
+    ...(running
+      ? []
+      : leftOver([join(dataDir, 'admin.sock'), ...['run.sock', 'inside.sock'].map((name) => join(`${dataDir}.run`, 'door', name))])),
+  ]
   const ca = join(`${dataDir}.run`, 'ca.pem')
   const there = existsSync(ca)
   found.push({ what: 'ca', ok: there || !running, says: there ? ca : 'made by the first start' })
@@ -124,6 +153,21 @@ function data(dataDir: string, running: boolean): readonly Finding[] {
   if (Buffer.byteLength(socket) > socketPathBytesMax)
     found.push({ what: 'data', ok: false, says: `${socket} is too long for a Unix socket: choose a shorter --data` })
   return found
+}
+
+/** What only Ostiary reads. */
+function leftOpen(dataDir: string): readonly Finding[] {
+  return ['key', 'audit-key', 'ostiary.db']
+    .map((name) => join(dataDir, name))
+    .filter((file) => existsSync(file) && (statSync(file).mode & 0o077) !== 0)
+    .map((file) => ({ what: 'data', ok: false, says: `others may open ${file}: chmod 600 it`, fix: () => chmodSync(file, 0o600) }))
+}
+
+/** Nobody listens at them, since no server runs on this folder; a start removes them as well. */
+function leftOver(sockets: readonly string[]): readonly Finding[] {
+  return sockets
+    .filter((path) => existsSync(path) && statSync(path).isSocket())
+    .map((path) => ({ what: 'socket', ok: false, says: `${path} is left from a server that was killed`, fix: () => rmSync(path) }))
 }
 
 /** May this user listen there, and does nobody else? */

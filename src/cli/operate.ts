@@ -26,6 +26,13 @@ export function operate(program: Command, context: () => Context, ends: (work: P
     .addHelpText('after', '\nExample:\n  ostiary watch')
     .action(async () => ends((await import('./watch.ts')).watch(context())))
   program
+    .command('env')
+    .requiredOption('--for <what>', 'vscode, cursor, jetbrains, direnv or docker')
+    .option('--as <workload>', 'the workload of what is started there')
+    .description('settings for what an IDE, a shell or a container starts by itself')
+    .addHelpText('after', '\nExamples:\n  ostiary env --for vscode --as coder\n  ostiary env --for direnv >> .envrc')
+    .action(async (options) => ends((await import('./env.ts')).env(context(), options)))
+  program
     .command('allow')
     .argument('<host>')
     .option('--for <workload>', 'whom; may be left out where there is only one')

@@ -7,6 +7,7 @@ import { ask, must, NotRunning } from './admin-client.ts'
 import { printMistakes } from './check.ts'
 import { type Context, refusedInsideRun, refusedWithSecrets } from './context.ts'
 import { paint, printable, table, WrongUse } from './print.ts'
+import { unbrokered } from './unbrokered.ts'
 
 /** A terminal and a wrapper may both pass on one Ctrl-C; a later one is a second wish. */
 const sameWishMs = 1_000
@@ -109,7 +110,18 @@ export async function status({ dataDir, out }: Context, options: { readonly wait
     try {
       const body = await must(dataDir, 'GET', '/status', undefined, Math.max(1_000, waitSeconds * 1_000))
       if (body.ready === true) {
-        out.value(body, () => printStatus(out.line, body))
+        const proxy = body.listeners.find((one: { name: string }) => one.name === 'proxy').address
+        const outside = unbrokered(
+          body.runs.map((run: { root: string }) => run.root),
+          proxy,
+        )
+        out.value({ ...body, unbrokered: outside }, () => {
+          printStatus(out.line, body)
+          for (const { pid, agent } of outside)
+            out.line(
+              `  ${paint('yellow', '!')} ${agent} (pid ${pid}) does not pass through Ostiary: start it by \`ostiary run -- ${agent}\``,
+            )
+        })
         return 0
       }
       why = new Error('Ostiary runs and is not ready')

@@ -1,7 +1,7 @@
 // The first hour: who is that, what was refused, let it through; runs in runs, and a workload that is only observed.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
@@ -237,4 +237,60 @@ test('an observed workload passes, each record says what would have been refused
   const checked = await stage.cli(['check', '--config', `${stage.configFile}.past`])
   assert.equal(checked.code, 1)
   assert.match(checked.err, /newcomer was to be observed until 2026-01-31 only/)
+})
+
+test('env: settings that put what an IDE starts into a run, and variables without a pointer for the rest', async () => {
+  const vscode = await stage.cli(['env', '--for', 'vscode', '--as', 'story-agent'])
+  const profile = JSON.parse(vscode.out)['terminal.integrated.profiles.linux'].ostiary
+  assert.deepEqual([profile.path, ...profile.args], ['ostiary', 'run', '--as', 'story-agent', '--', 'bash'])
+  const { out } = await stage.cli(['env', '--for', 'direnv'])
+  assert.match(out, /^export HTTPS_PROXY=http:\/\/127\.0\.0\.1:\d+$/m)
+  assert.doesNotMatch(out, /run-|OSTIARY_/)
+  assert.equal(spawnSync('sh', ['-n'], { input: out }).status, 0, 'a shell reads it')
+  for (const what of ['cursor', 'jetbrains', 'docker']) assert.equal((await stage.cli(['env', '--for', what])).code, 0)
+  assert.equal((await stage.cli(['env', '--for', 'emacs'])).code, 2)
+})
+
+test('status names agents that do not pass through Ostiary', async () => {
+  writeFileSync(`${stage.dir}/work/aider.js`, 'setTimeout(() => {}, 60_000)')
+  const agent = spawn(process.execPath, [`${stage.dir}/work/aider.js`], { stdio: 'ignore' })
+  const brokered = ostiaryRun(['--as', 'story-agent', '--', process.execPath, `${stage.dir}/work/aider.js`])
+  for (let tries = 0; tries < 100 && (await stage.admin('GET', '/status')).runs.length === 0; tries++)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  const { unbrokered, runs } = JSON.parse((await stage.cli(['status', '--json'])).out)
+  assert.deepEqual(
+    unbrokered.filter((one: { agent: string }) => one.agent === 'aider'),
+    [{ pid: agent.pid, agent: 'aider' }],
+    'the one in a run is none of them',
+  )
+  await stage.cli(['revoke', 'run', runs[0].id])
+  process.kill(Number(runs[0].root.split(':')[0]), 'SIGTERM')
+  await brokered
+  agent.kill('SIGKILL')
+})
+
+test('doctor --fix mends modes and left-over sockets, and leaves a running server alone', async () => {
+  const { out } = await stage.cli(['doctor', '--fix', '--json'])
+  assert.equal(
+    JSON.parse(out).findings.find((one: { what: string }) => one.what === 'socket'),
+    undefined,
+  )
+  const dir = `${stage.dir}/killed`
+  mkdirSync(dir)
+  chmodSync(dir, 0o755)
+  writeFileSync(`${dir}/key`, '', { mode: 0o644 })
+  const socket = spawnSync(process.execPath, [
+    '-e',
+    `require('node:net').createServer().listen(${JSON.stringify(`${dir}/admin.sock`)}, () => process.kill(process.pid, 'SIGKILL'))`,
+  ])
+  assert.equal(socket.signal, 'SIGKILL')
+  const findings = async (...words: readonly string[]): Promise<readonly { what: string; ok: boolean; says: string }[]> =>
+    JSON.parse((await stage.cli(['doctor', ...words, '--json', '--data', dir])).out).findings
+  const wrong = (await findings()).filter((one) => !one.ok && one.says.includes(dir))
+  assert.equal(wrong.length, 3)
+  assert.ok(wrong.every((one) => one.says.includes('doctor --fix')))
+  assert.equal((await findings('--fix')).filter((one) => one.says.startsWith('mended: ')).length, 3)
+  assert.equal(statSync(dir).mode & 0o777, 0o700)
+  assert.ok(!existsSync(`${dir}/admin.sock`))
 })
