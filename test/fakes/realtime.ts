@@ -19,7 +19,8 @@ export interface Realtime {
   door(vendor: string, secrets: ReadonlySet<string>): (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 }
 
-const readable = /^\/v1\/(?:realtime|responses)$|^\/ws\/google\.ai\.generativelanguage\.v1beta\.GenerativeService\.BidiGenerateContent$/
+const readable =
+  /^\/v1\/(?:realtime|responses)$|^\/ws\/google\.ai\.generativelanguage\.v1[a-z0-9]*\.GenerativeService\.BidiGenerateContent$/
 
 export function createRealtime(): Realtime {
   const upgraded: Upgraded[] = []
