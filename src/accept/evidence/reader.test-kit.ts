@@ -36,7 +36,7 @@ export function passing(servers: Readonly<Record<string, Server>>, words: readon
 }
 
 export async function listenAt(address: string | { readonly host: string; readonly port: number }): Promise<Server> {
-  const server = createServer()
+  const server = createServer().unref()
   await new Promise<void>((resolve) => (typeof address === 'string' ? server.listen(address, resolve) : server.listen(address, resolve)))
   return server
 }
