@@ -98,7 +98,7 @@ export function createListeners(limits: Limits, log: Log): Listeners {
 }
 
 /** Agents are told the configured address: another one that somebody opened for us is a mistake, said at once. */
-function checkPassed(found: AddressInfo | string | null, { host, port }: Authority): void {
+export function checkPassed(found: AddressInfo | string | null, { host, port }: Authority): void {
   const there = found === null || typeof found === 'string' ? null : found
   if (there !== null && there.port === port && (isIP(host) === 0 || there.address === host)) return
   const says = there === null ? 'no TCP socket' : `${there.address}:${there.port}`

@@ -29,6 +29,7 @@ function smallProgram(): string {
   write('node_modules/a/package.json', '{ "name": "a", "dependencies": { "b": "1" } }')
   write('node_modules/a/node_modules/b/package.json', '{ "name": "b", "version": "1" }')
   write('node_modules/b/package.json', '{ "name": "b", "version": "2" }')
+  write('node_modules/b/index.d.ts', 'types')
   write('node_modules/dev/package.json', '{ "name": "dev" }')
   symlinkSync('/etc/passwd', join(dir, 'src', 'link.ts'))
   write('node', 'node itself')

@@ -25,8 +25,11 @@ export function programFiles(root: string, node: string): { readonly files: read
   const code = ['bin', extension === 'ts' ? 'src' : 'dist', 'package.json', 'LICENSE']
   const files = code.flatMap((name) => filesBelow(join(root, name), name))
   for (const [place, dir] of placedPackages(own)) files.push(...filesBelow(dir, place))
-  return { files: [...files.filter(({ to }) => !isTest(to)), { from: node, to: 'bin/node' }], extension }
+  return { files: [...files.filter(({ to }) => !isTest(to) && !isForTools(to)), { from: node, to: 'bin/node' }], extension }
 }
+
+/** What only compilers and debuggers read. */
+const isForTools = (path: string): boolean => /^node_modules\/.*\.(?:d\.[cm]?ts|map)$/.test(path)
 
 const isTest = (path: string): boolean => /^src\/.*(?:\.test|\.test-kit)\.ts$|^src\/(?:.*\/)?fake-[^/]*\.ts$/.test(path)
 

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { asUnit, both, listenAt, noOthers, passing, startReader, uids } from '../../src/accept/evidence/reader.test-kit.ts'
+import { must } from '../../src/cli/admin-client.ts'
 import { places } from '../../src/deploy/units.ts'
 
 const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
@@ -147,7 +148,7 @@ async function cli(words: readonly string[], uid = 0): Promise<string> {
   )
 }
 
-const factsNow = async () => JSON.parse(await cli(['status', '--json'])).processFacts
+const factsNow = async () => (await must(at(places.data), 'GET', '/status')).processFacts
 
 async function untilReader(state: string): Promise<void> {
   for (let turn = 0; turn < 50 && (await factsNow()).reader !== state; turn++) await new Promise((done) => setTimeout(done, 100))
