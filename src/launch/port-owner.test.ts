@@ -70,6 +70,7 @@ test('nothing is started when another user holds the port', { skip }, async () =
       exposed: [],
       whenBlocked: () => {},
       isolate: null,
+      labels: {},
     })
     await assert.rejects(launched, { code: 'launch.port', message: /uid 64901 holds 127\.0\.0\.1/ })
     assert.equal(existsSync(started), false)
