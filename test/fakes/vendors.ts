@@ -3,14 +3,16 @@
 // They are strict on purpose: a credential in the wrong slot, a second one, or a placeholder is a 401.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { createServer as createHttpsServer, type Server } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import { createSecureServer } from 'node:http2'
+import { createServer as createHttpsServer } from 'node:https'
+import type { AddressInfo, Server, Socket } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose'
 import { createRealtime, type Upgraded } from './realtime.ts'
 
 export interface Seen {
   readonly vendor: VendorName
+  readonly httpVersion: string
   readonly method: string
   readonly path: string
   readonly headers: Readonly<Record<string, string>>
@@ -185,17 +187,19 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
   }
 
   const servers: Server[] = []
+  const sockets = new Set<Socket>()
   const start = async (vendor: VendorName, act: (asked: Asked) => Promise<void>): Promise<number> => {
-    const server = createHttpsServer(options.certificate(vendorHosts[vendor]), (request, response) => {
+    const answer = (request: IncomingMessage, response: ServerResponse): void => {
       const chunks: Buffer[] = []
       request.on('error', () => response.destroy())
       request.on('data', (chunk: Buffer) => chunks.push(chunk))
       request.on('end', () => {
         const body = Buffer.concat(chunks).toString('utf8')
-        const url = new URL(request.url ?? '/', `https://${request.headers.host}`)
+        const url = new URL(request.url ?? '/', `https://${request.headers.host ?? vendorHosts[vendor][0]}`)
         const raw = [`${request.method} ${request.url} HTTP/1.1`, ...pairs(request.rawHeaders)].join('\r\n')
         seen.push({
           vendor,
+          httpVersion: request.httpVersion,
           method: request.method ?? '',
           path: request.url ?? '',
           headers: request.headers as Record<string, string>,
@@ -210,8 +214,18 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
         }
         void act({ request, response, url, body, json }).catch(() => response.destroy())
       })
-    })
+    }
+    // One of them offers HTTP/2 beside HTTP/1.1, as all the real ones do.
+    const certificate = options.certificate(vendorHosts[vendor])
+    const server =
+      vendor === 'anthropic'
+        ? createSecureServer({ ...certificate, allowHTTP1: true }, answer as never)
+        : createHttpsServer(certificate, answer)
     server.on('upgrade', realtime.door(vendor, secrets))
+    server.on('connection', (socket: Socket) => {
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+    })
     servers.push(server)
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     return (server.address() as AddressInfo).port
@@ -232,10 +246,9 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
       issued.anthropic.clear()
     },
     close: async () => {
-      for (const server of servers) {
-        server.closeAllConnections()
-        await new Promise((resolve) => server.close(resolve))
-      }
+      const closed = servers.map((server) => new Promise((resolve) => server.close(resolve)))
+      for (const socket of sockets) socket.destroy()
+      await Promise.all(closed)
     },
   }
 }
