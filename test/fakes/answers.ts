@@ -1,7 +1,7 @@
 // What the stand-in vendors say: answers and events in each vendor's own form.
 
-export const data = (json: unknown): string => `data: ${JSON.stringify(json)}\n\n`
-const named = (json: { type: string }): string => `event: ${json.type}\n${data(json)}`
+export const event = (json: unknown): string => `data: ${JSON.stringify(json)}\n\n`
+const named = (json: { type: string }): string => `event: ${json.type}\n${event(json)}`
 
 export function chatAnswer(json: Record<string, unknown>): unknown {
   return {
@@ -16,7 +16,7 @@ export function chatAnswer(json: Record<string, unknown>): unknown {
 
 export function chatEvents(json: Record<string, unknown>): string[] {
   const chunk = (delta: unknown, end: string | null) =>
-    data({
+    event({
       id: 'chatcmpl-1',
       object: 'chat.completion.chunk',
       created: 1,

@@ -8,7 +8,7 @@ import { createServer as createHttpsServer } from 'node:https'
 import type { AddressInfo, Server, Socket } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose'
-import { chatAnswer, chatEvents, data, messageAnswer, messageEvents, responseAnswer, responseEvents } from './answers.ts'
+import { chatAnswer, chatEvents, event, messageAnswer, messageEvents, responseAnswer, responseEvents } from './answers.ts'
 import { createRealtime, type Upgraded } from './realtime.ts'
 
 export interface Seen {
@@ -184,7 +184,7 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
       modelVersion: match[1],
     })
     if (match[2] === 'generateContent') return reply(asked, 200, part('Hello from Gemini', true))
-    return stream(asked, [data(part('Hello ', false)), data(part('from Gemini', true))], false)
+    return stream(asked, [event(part('Hello ', false)), event(part('from Gemini', true))], false)
   }
 
   const servers: Server[] = []
