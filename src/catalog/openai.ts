@@ -101,7 +101,8 @@ export const openai: Service = {
   origins: [],
   cookies: [],
   keyPrefix: 'sk-proj-',
-  keyVariables: ['OPENAI_API_KEY'],
+  // Codex without a login sends the second and not the first.
+  keyVariables: ['OPENAI_API_KEY', 'CODEX_API_KEY'],
   baseUrlVariables: [
     { name: 'OPENAI_BASE_URL', path: '/openai/v1' },
     { name: 'OPENAI_API_BASE', path: '/openai/v1' },

@@ -48,10 +48,10 @@ export function heldLogins(home: string): readonly HeldLogin[] {
 }
 
 /** One line about the login of the agent that is started: nothing is taken from it without a word, or let through without one. */
-export function loginSays(home: string, command: string, exposed: readonly string[], hides: boolean): string | null {
+export function loginSays(home: string, command: string, exposed: readonly string[], hides: () => boolean): string | null {
   const login = heldLogins(home).find(({ agent }) => agent === basename(command))
   if (login === undefined) return null
-  if (exposed.includes(login.door) || !hides)
+  if (exposed.includes(login.door) || !hides())
     return `agent-held: ${login.what} is in the hands of the command; Ostiary does not inject it and cannot scrub it`
   return `${login.what} is hidden from the command. Instead: ${login.instead}. Or --expose ${login.door} leaves it in the agent's hands`
 }

@@ -7,6 +7,7 @@ import { looksLikeKey } from '../catalog/leaks.ts'
 import { unknownExposed } from '../launch/covers.ts'
 import { doors } from '../launch/doors.ts'
 import { DoorClosed, launch, NoIsolation, runAsIs } from '../launch/launch.ts'
+import { probeSandbox } from '../launch/sandbox.ts'
 import { systemClock } from '../model/clock.ts'
 import { limits } from '../model/limits.ts'
 import { loginSays } from './logins.ts'
@@ -76,7 +77,7 @@ export async function runCommand(args: readonly string[], options: RunOptions): 
   const door = join(`${options.dataDir}.run`, 'door', 'run.sock')
   if (process.env['OSTIARY_RUN'] !== undefined && !existsSync(door)) return insideARun(args, options.as, say)
   const startedAt = systemClock.monotonic()
-  const login = loginSays(homedir(), args[0] as string, exposed, options.namespace !== false)
+  const login = loginSays(homedir(), args[0] as string, exposed, () => hidesFiles(options))
   if (login !== null) say(login)
   try {
     const code = await launch({
@@ -105,4 +106,8 @@ export async function runCommand(args: readonly string[], options: RunOptions): 
     say(error.message)
     return error.code.includes('.') ? 4 : 3
   }
+}
+
+function hidesFiles(options: RunOptions): boolean {
+  return options.namespace !== false && probeSandbox(process.getuid?.() ?? -1).custody === 'namespace'
 }

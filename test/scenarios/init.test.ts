@@ -177,6 +177,7 @@ test('tried through the proxy, then blanked: only what the vendor took', { timeo
   for (const left of [planted.openaiEnv, planted.githubMcp, planted.mistralEnv, planted.slackMcp]) assert.ok(texts.includes(left), done.out)
   assert.equal(statSync(join(at.home, '.bash_history')).mode & 0o777, 0o640)
   assert.match(done.out, /unset OPENAI_API_KEY/)
+  assert.match(done.out, /Delete the lines that set it/)
   assert.match(done.out, /has no way to an agent of yours for github/)
   assert.equal(done.code, 1)
   const token = vendors.seen.find((one) => one.vendor === 'anthropic' && one.path === '/v1/models')
@@ -258,7 +259,7 @@ test('a login that cannot be brokered: hidden with a sentence, or agent-held in 
     assert.equal((await ostiary(at, ['secret', 'set', secret, '--for', service, '--from-env', 'KEY'], { KEY: value })).code, 0)
   const command = join(at.project, 'codex')
   const script = `const get = (url, headers) => fetch(url, { headers }).then((a) => a.status)
-    Promise.all([get('https://api.openai.com/v1/models', { authorization: 'Bearer ' + process.env.OPENAI_API_KEY }),
+    Promise.all([get('https://api.openai.com/v1/models', { authorization: 'Bearer ' + process.env.CODEX_API_KEY }),
       get('https://generativelanguage.googleapis.com/v1beta/models', { 'x-goog-api-key': process.env.GEMINI_API_KEY })])
       .then((all) => console.log('status', ...all, 'login', require('fs').readFileSync(process.env.HOME + '/.codex/auth.json').length))`
   writeFileSync(command, `#!${process.execPath}\n${script}\n`, { mode: 0o755 })

@@ -224,8 +224,13 @@ function blankEach(out: Output, key: FoundKey): boolean {
   }
   if (key.standings.some(({ kind }) => kind === 'shell history'))
     out.line('  Shells that are open hold their history in memory and write it back: close them, then `ostiary init` again.')
+  if (key.standings.some(({ kind, name }) => name !== '' && lines.has(kind)))
+    out.line('  Delete the lines that set it: an agent that reads them would send them instead of its placeholder.')
   return done
 }
+
+/** What is read again at each start, and would hide the placeholder that the run sets. */
+const lines: ReadonlySet<string> = new Set(['env file', 'shell start file', 'agent configuration', 'MCP configuration'])
 
 function sayNext(out: Output, keys: readonly FoundKey[], configured: boolean): number {
   if (keys.length > 0) {
