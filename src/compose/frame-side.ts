@@ -2,14 +2,22 @@
 // back-pressure on, and ends a peer that breaks the protocol or says nothing. It knows no policy.
 import { randomFillSync } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { closePayload, FrameBroken, type FrameEvent, FrameReader, mayBeSent, opcodes, writeFrame } from '../http/websocket.ts'
+import {
+  closePayload,
+  FrameBroken,
+  type FrameEvent,
+  type FrameLimits,
+  FrameReader,
+  mayBeSent,
+  opcodes,
+  writeFrame,
+} from '../http/websocket.ts'
 import type { Limits } from '../model/limits.ts'
 import type { Opened, Piece, Side, SideSink } from '../model/socket.ts'
 
-export type SideLimits = Pick<
-  Limits,
-  'socketMessageBytesMax' | 'socketFramesMax' | 'socketPingMs' | 'socketSilentPingsMax' | 'socketCloseMs'
->
+export type SideLimits = FrameLimits & {
+  readonly [Name in keyof Pick<Limits, 'socketPingMs' | 'socketSilentPingsMax' | 'socketCloseMs'>]: number
+}
 
 const nothing = Buffer.alloc(0)
 

@@ -3,10 +3,12 @@ import { test } from 'node:test'
 import { anthropic } from '../catalog/anthropic.ts'
 import { gemini } from '../catalog/gemini.ts'
 import { openai } from '../catalog/openai.ts'
+import type { Call } from '../model/call.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Service, SocketRule } from '../model/service.ts'
 import type { Target } from '../model/target.ts'
 import type { BodyRead } from './body.ts'
+import { call, decider, identity, outcome } from './fakes.test.ts'
 import { readMessage, readOpening, socketRuleOf } from './socket.ts'
 
 const nothing: BodyRead = { model: undefined, tools: undefined }
@@ -113,4 +115,37 @@ test('what another parser could read in another way is refused', () => {
       'decide.body_unreadable',
       message,
     )
+})
+
+const permit = '@id("models") permit (principal, action in Action::"inference", resource);'
+const reads = `${permit} forbid (principal, action in Action::"inference", resource) when { context.request has model && context.request.model == "x" };`
+const readsTools = `${permit} forbid (principal, action in Action::"inference", resource) when { context.request has tools && context.request.tools.contains("mcp") };`
+const opening = (url: string, service?: Service): Call => ({
+  ...call('GET', url),
+  ...(service === undefined ? {} : { service }),
+  upgrade: {} as never,
+})
+
+test('where policy reads what only messages say, a service whose messages are not known takes no socket', async () => {
+  const { sockets: _, ...unknown } = openai
+  const url = 'https://api.openai.com/v1/realtime?model=x'
+  const code = (policy: string, one: Call) => outcome(() => decider(policy).decide(one, identity()))
+  assert.equal(await code(permit, opening(url, unknown)), 'permitted')
+  assert.equal(await code(reads, opening(url, unknown)), 'decide.body_unreadable')
+  assert.equal(await code(readsTools, opening(url, unknown)), 'decide.body_unreadable')
+  assert.equal(await code(`permit (principal, action, resource);`, opening('https://api.openai.com/v1/chat/completions')), 'decide.socket')
+  assert.equal(await code(reads, opening(url)), 'decide.forbidden')
+  assert.equal(await code(reads, opening('https://api.openai.com/v1/realtime?model=y')), 'permitted')
+})
+
+test('a message is decided on its model and tools, and refused where none has said the model that policy wants', async () => {
+  const one = opening('https://api.openai.com/v1/responses')
+  const message = (policy: string, model: string | undefined, tools: readonly string[] = []) =>
+    outcome(() => decider(policy).decideMessage(one, identity(), { model, tools }))
+  assert.equal(await message(permit, undefined), 'permitted')
+  assert.equal(await message(reads, undefined), 'decide.body_unreadable')
+  assert.equal(await message(reads, 'x'), 'decide.forbidden')
+  assert.equal(await message(reads, 'y'), 'permitted')
+  assert.equal(await message(readsTools, 'y', ['mcp']), 'decide.forbidden')
+  assert.equal(await message(readsTools, 'y', []), 'permitted')
 })
