@@ -56,6 +56,9 @@ export async function explainRequest(world: World, asked: Explained, clock: Cloc
       ...explained.reasons,
       ...explained.missing,
       credential,
+      ...(workload.observeUntil === null || clock.now() > workload.observeUntil || action === 'mint' || action.startsWith('mint.')
+        ? []
+        : [`${workload.name} is only observed: a no of policy is recorded and the call is let through.`]),
     ],
   }
 }

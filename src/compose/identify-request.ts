@@ -66,6 +66,7 @@ export async function identifyRequest(world: IdentifyWorld, asked: IdentifyAsked
     why = error.code === 'identify.no_workload' || why === null ? `${error.code}: ${error.detail}` : why
     return null
   })
+  evidence.token?.wipe()
   const weak = process === null ? weakClaims : weakFacts
   return {
     attributes,

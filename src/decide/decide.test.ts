@@ -318,3 +318,34 @@ test('a record condition that leaves out a required fact is a missing fact; an o
   assert.equal(await outcome(() => stating({ zone: 'x' }).decide(call('POST', chat), identity())), 'decide.fact_missing')
   assert.equal(await outcome(() => stating({ age: 1.5 }).decide(call('POST', chat), identity())), 'decide.fact_missing')
 })
+
+test('an observed workload: the verdict alone is not obeyed, and only until the date', async () => {
+  const mint = 'https://api.openai.com/v1/realtime/client_secrets'
+  const observed = (text: string, until: number, more = {}) =>
+    decider(text, { ...more, observeUntil: (name) => (name === 'coder' ? until : null) })
+  const coder = () => identity({ workload: 'coder' })
+  const soon = Number.MAX_SAFE_INTEGER
+  const decision = await observed('', soon).decide(call('POST', chat), coder())
+  assert.equal(decision.observed?.code, 'decide.denied')
+  assert.deepEqual(decision.policies, [])
+  const forbidding = observed(`${permitInference} @id("no") forbid (principal, action, resource);`, soon)
+  assert.deepEqual((await forbidding.decide(call('POST', chat), coder())).observed, { code: 'decide.forbidden', detail: 'by "no"' })
+  assert.equal((await observed(permitInference, soon).decide(call('POST', chat), coder())).observed, undefined, 'a yes is a yes')
+  assert.equal(await outcome(() => observed('', 0).decide(call('POST', chat), coder())), 'decide.denied', 'the date has passed')
+  assert.equal(await outcome(() => observed('', soon).decide(call('POST', chat), identity({ workload: 'other' }))), 'decide.denied')
+  assert.equal(
+    await outcome(() => observed('', soon).decide(call('POST', mint), coder())),
+    'decide.denied',
+    'never what answers with secrets',
+  )
+  assert.equal(
+    await outcome(() => observed('', soon).decideTunnel(tunnelCall('x.example'), coder())),
+    'decide.denied',
+    'never what is unread',
+  )
+  const broken = condition('host', 'Bool', () => {
+    throw new Refusal('decide.fact_missing', 'stale')
+  })
+  const reads = observed('forbid (principal, action, resource) when { context.facts.host };', soon, { conditions: [broken] })
+  assert.equal(await outcome(() => reads.decide(call('POST', chat), coder())), 'decide.fact_missing', 'never an error')
+})

@@ -117,6 +117,8 @@ export const limits = {
   runsMax: 10_000,
   /** Kinds of blocked calls that are remembered for the list at a run's end. */
   blockedKindsPerRunMax: 50,
+  /** Open runs inside of one run, at any depth. */
+  innerRunsMax: 64,
   /** Labels that a starter states for a run; each stands in every record of it. */
   runLabelsMax: 8,
   tripsBeforeSuspension: 3,

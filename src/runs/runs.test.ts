@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ProcessFacts } from '../model/evidence.ts'
+import { limits } from '../model/limits.ts'
 import type { Service } from '../model/service.ts'
 import { createRuns, type Suspension } from './runs.ts'
 
@@ -84,4 +85,46 @@ test('the end of a run kills its pointer and fires its signal; it stays recognis
   assert.equal(runs.end(run.id), false)
   assert.ok(fired)
   assert.equal(runs.byPointer(run.pointer)?.state, 'ended')
+})
+
+test('what is inside of a run ends, is suspended and goes on with it; its namespace is its own only if it is another', () => {
+  const { runs, open, suspended } = world()
+  const outer = open('10:1')
+  const inside = { workload: 'narrow', startedBy: 'alice', command: 'x', custody: 'namespace', parent: outer.id, pidNamespace: '2' }
+  const inner = runs.open({ ...inside, root: '20:2' })
+  const innermost = runs.open({ ...inside, root: '30:3', parent: inner.id })
+  assert.equal(runs.member(process(['20:2', '10:1'], '2'))?.custody, 'shared-user', 'the namespace of the outer one is not its own')
+  assert.equal(runs.member(process(['20:2', '10:1'], '3'))?.custody, 'namespace')
+  const states = (): readonly string[] => [outer, inner, innermost].map(({ id }) => runs.byId(id)?.state ?? '')
+  for (let trips = 0; trips < 3; trips++) runs.trip(inner.id, '')
+  assert.deepEqual(states(), ['open', 'suspended', 'suspended'], 'what is outside goes on')
+  runs.resume(inner.id)
+  assert.deepEqual(states(), ['open', 'open', 'open'])
+  for (let trips = 0; trips < 3; trips++) runs.trip(outer.id, '')
+  assert.deepEqual(states(), ['suspended', 'suspended', 'suspended'])
+  assert.equal(suspended.length, 2)
+  runs.end(outer.id)
+  assert.deepEqual(states(), ['ended', 'ended', 'ended'])
+  assert.ok(innermost.ended.aborted)
+})
+
+test('runs inside of one run are bounded at any depth', () => {
+  const { runs, open } = world()
+  let parent = open('1:1').id
+  const inside = { workload: 'narrow', startedBy: 'alice', command: 'x', custody: 'shared-user' }
+  for (let at = 0; at < limits.innerRunsMax; at++) parent = runs.open({ ...inside, root: `${at}:2`, parent }).id
+  assert.throws(() => runs.open({ ...inside, root: '9:9', parent }), /innerRunsMax/)
+  open('2:2')
+})
+
+test('calls are counted for their run, and equal refusals once with their number, within a limit', () => {
+  const { runs, open } = world()
+  const { id } = open('10:1')
+  runs.count(id, { host: 'a.example', action: 'call', code: null })
+  for (let times = 0; times < 2; times++) runs.count(id, { host: 'b.example', action: 'call', code: 'decide.denied' })
+  for (let at = 0; at < 100; at++) runs.count(id, { host: `${at}.example`, action: 'call', code: 'decide.denied' })
+  assert.deepEqual(runs.counts(id), { calls: 103, blocked: 102 })
+  assert.deepEqual(runs.blocked(id)[0], { host: 'b.example', action: 'call', code: 'decide.denied', count: 2 })
+  assert.equal(runs.blocked(id).length, limits.blockedKindsPerRunMax)
+  runs.count('run-unknown', { host: 'a.example', action: 'call', code: null })
 })

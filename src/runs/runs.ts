@@ -69,6 +69,8 @@ export function createRuns(options: RunsOptions) {
   function open(opening: Opening): Run {
     if (runs.size >= limits.runsMax) dropEnded()
     if (runs.size >= limits.runsMax) throw new Refusal('accept.too_many', 'runsMax')
+    if (opening.parent != null && openInside(outermost(opening.parent)) >= limits.innerRunsMax)
+      throw new Refusal('accept.too_many', 'innerRunsMax')
     const id = `run-${randomBytes(6).toString('hex')}`
     const pointer = `run-${randomBytes(16).toString('hex')}`
     const end = new AbortController()
@@ -126,6 +128,16 @@ export function createRuns(options: RunsOptions) {
     // What was started inside of it may do nothing that it may not.
     for (const inner of childrenOf(id)) end(inner)
     return true
+  }
+
+  function outermost(id: string): string {
+    const parent = runs.get(id)?.run.parent ?? null
+    return parent === null ? id : outermost(parent)
+  }
+
+  function openInside(id: string): number {
+    const open = childrenOf(id).filter((inner) => runs.get(inner)?.run.state !== 'ended')
+    return open.reduce((sum, inner) => sum + 1 + openInside(inner), 0)
   }
 
   function childrenOf(id: string): readonly string[] {
