@@ -71,6 +71,23 @@ test('the program is its own code, the packages that it names and theirs, and it
   assert.throws(() => programFiles(source, '/some/node'), /the package b is missing: run `npm ci`/)
 })
 
+test('an installed package is copied as it was emitted, with the packages that lie beside it', () => {
+  const project = mkdtempSync(join(temporary, 'project-'))
+  const dir = join(project, 'node_modules/ostiary')
+  for (const [path, text] of [
+    ['package.json', '{\n  "name": "ostiary",\n  "dependencies": { "a": "1" }\n}'],
+    ['dist/main.js', 'main'],
+    ['../a/package.json', '{ "name": "a" }'],
+  ] as const) {
+    mkdirSync(dirname(join(dir, path)), { recursive: true })
+    writeFileSync(join(dir, path), text)
+  }
+  const { files, extension } = programFiles(dir, '/some/node')
+  assert.equal(extension, 'js')
+  assert.deepEqual(files.map(({ to }) => to).sort(), ['bin/node', 'dist/main.js', 'node_modules/a/package.json', 'package.json'])
+  assert.match(unitFiles(doors, 'js').find(({ path }) => path.endsWith('/ostiary.service'))?.text ?? '', /\/opt\/ostiary\/dist\/main\.js /)
+})
+
 test('what is installed belongs to nobody who could change it, and a second time changes nothing', () => {
   const { root, install, files, called } = machine(false)
   const first = install()

@@ -68,11 +68,10 @@ export function installSteps(target: Target, source: string, node: string, doors
 export function uninstallSteps(target: Target, purge: boolean): readonly Step[] {
   const units = [...sockets, ...services]
   const account = [places.users, places.owned, places.command]
+  const installed = existsSync(join(target.root, places.units, 'ostiary.service'))
+  const disable = commandStep(target, ['systemctl', ...rooted(target), 'disable', ...sockets, 'ostiary.service'])
   return [
-    ...running(target, [['systemctl', 'stop', ...units]]),
-    ...[commandStep(target, ['systemctl', ...rooted(target), 'disable', ...sockets, 'ostiary.service'])].filter(() =>
-      existsSync(join(target.root, places.units, 'ostiary.service')),
-    ),
+    ...(installed ? [...running(target, [['systemctl', 'stop', ...units]]), disable] : []),
     ...[...units.map((name) => `${places.units}/${name}`), ...account].map((path) => removeStep(target, path)),
     removeStep(target, places.program),
     ...running(target, [['systemctl', 'daemon-reload']]),
