@@ -1,5 +1,5 @@
 // Writes the table of custody into SECURITY.md: the hostile agent plays each mode, as root, and what it got stands there.
-// Exists so that no cell of it is ever written by hand. Needs root, for only root can play all three.
+// Exists so that no cell of it is ever written by hand. Needs root, for only root can play them all.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type Mode, markers, measure, modes, type Result, tableOf, uidOf } from '../test/scenarios/custody.test-kit.ts'
@@ -9,7 +9,7 @@ const results: Partial<Record<Mode, Result>> = {}
 for (const mode of modes) {
   const uid = uidOf(mode)
   if (typeof uid === 'string') {
-    process.stderr.write(`${mode}: ${uid}; the table needs all three\n`)
+    process.stderr.write(`${mode}: ${uid}; the table needs all of them\n`)
     process.exit(1)
   }
   const { result, said } = await measure(mode, uid)

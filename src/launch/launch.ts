@@ -3,7 +3,7 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { readFileSync, realpathSync } from 'node:fs'
 import { constants, homedir } from 'node:os'
-import { flushTerminal, setSubreaper } from '../net/kernel.ts'
+import { flushTerminal, leaveSessionKeyring, setSubreaper } from '../net/kernel.ts'
 import { type Plan, planCovers, shutVariables } from './covers.ts'
 import { doors } from './doors.ts'
 import { type CrossingsAsked, makeNetwork, NoIsolation, readCrossings } from './isolate.ts'
@@ -45,6 +45,8 @@ export async function launch(options: LaunchOptions): Promise<number> {
   const crossings = options.isolate === null ? [] : await readCrossings(options.isolate)
   // Daemons of the command become our children, so that descent, which is membership, survives a double fork.
   setSubreaper()
+  // Keys in the user's session keyring (Kerberos tickets) are its possessor's, whoever that is.
+  if (!options.exposed.includes('keyrings')) leaveSessionKeyring()
   const run = await openRun(options.door, {
     workload: options.workload,
     command: options.command.join(' ').slice(0, 4_000),

@@ -29,7 +29,17 @@ export function probeSandbox(uid: number, isolated = false): Sandbox {
 }
 
 function outerFlags(uid: number, isolated: boolean): readonly string[] {
-  const flags = [...(isolated ? ['--net'] : []), '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'private']
+  const flags = [
+    ...(isolated ? ['--net'] : []),
+    '--mount',
+    '--pid',
+    '--ipc',
+    '--fork',
+    '--kill-child',
+    '--mount-proc',
+    '--propagation',
+    'private',
+  ]
   return uid === 0 ? flags : ['--user', '--map-root-user', ...flags]
 }
 
@@ -105,5 +115,6 @@ export function sandboxWords(
   isolated = false,
 ): readonly string[] {
   const words = ['ostiary-run', String(uid), String(gid), String(steps.length), ...steps.flat()]
-  return ['unshare', ...outerFlags(uid, isolated), '--', 'sh', '-c', script, ...words, ...command]
+  // Killed, the launcher takes everything with it: unshare dies by this, and its child by --kill-child, and the namespace by that.
+  return ['setpriv', '--pdeathsig', 'KILL', '--', 'unshare', ...outerFlags(uid, isolated), '--', 'sh', '-c', script, ...words, ...command]
 }

@@ -33,6 +33,10 @@ export interface Told {
   readonly victim: number
   readonly server: number
   readonly terminal: string | null
+  /** Key of a System V segment. */
+  readonly sharedMemory: number
+  /** Number of keyctl(2) where a key named like the canary lies in the session keyring; null where there is no keyring. */
+  readonly keyring: number | null
 }
 
 const told = JSON.parse(readFileSync(process.argv[2] as string, 'utf8')) as Told
@@ -114,9 +118,9 @@ async function ownThings(): Promise<void> {
   await attempt("change Ostiary's compiled code", () => makes(join(told.home, '.cache', 'ostiary', 'new')))
   await attempt('connect to the admin socket', () => reaches({ path: join(told.dataDir, 'admin.sock') }))
   await attempt('connect to the run socket', async () => reaches({ path: join(`${told.dataDir}.run`, 'door', 'run.sock') }))
-  await attempt('a run inside the run', () => {
-    const environment = { ...process.env, OSTIARY_RUN: '' }
-    const words = [join(told.program, 'bin', 'ostiary.mjs'), 'run', '--no-namespace', '--', 'true']
+  await attempt('become another workload by a run inside the run', () => {
+    const { OSTIARY_RUN: _, ...environment } = process.env
+    const words = [join(told.program, 'bin', 'ostiary.mjs'), 'run', '--as', 'other', '--no-namespace', '--', 'true']
     return spawnSync(process.execPath, words, { env: environment, timeout: 20_000 }).status === 0
   })
   await attempt('a double fork, then the admin socket', async () => {
@@ -149,6 +153,16 @@ async function mounts(): Promise<void> {
       `unshare --user --map-root-user --mount sh -c 'mount -o remount,bind,rw "$CONF" && : >> "$CONF/ostiary.yaml" && test -s "$CONF/ostiary.yaml" && echo GOT'`,
     ),
   )
+  await attempt('nested unshare, then uncover a copy of all mounts', () =>
+    tricks(
+      `unshare --user --map-root-user --mount sh -c 'mkdir -p /tmp/c; mount --rbind / /tmp/c; umount -l "/tmp/c$DATA"; test -s "/tmp/c$KEY" && echo GOT'; rmdir /tmp/c`,
+    ),
+  )
+  await attempt('nested unshare, then an overlay of the home', () =>
+    tricks(
+      `mkdir -p /tmp/u /tmp/w /tmp/o; unshare --user --map-root-user --mount sh -c 'mount -t overlay -o "lowerdir=$HOME,upperdir=/tmp/u,workdir=/tmp/w" none /tmp/o && test -s "/tmp/o\${KEY#$HOME}" && echo GOT'; rm -rf /tmp/u /tmp/w /tmp/o`,
+    ),
+  )
   await attempt('the root of another process', () =>
     tricks(`for p in /proc/[0-9]*; do test -s "$p/root$KEY" && echo GOT; done; ${seesKey}`),
   )
@@ -160,7 +174,23 @@ async function mounts(): Promise<void> {
 async function processes(): Promise<void> {
   const { victim, server } = told
   const ffi = createRequire(import.meta.url)('node:ffi')
-  const { ptrace } = ffi.dlopen('libc.so.6', { ptrace: { arguments: ['i64', 'i32', 'u64', 'u64'], return: 'i64' } }).functions
+  const { ptrace, shmget } = ffi.dlopen('libc.so.6', {
+    ptrace: { arguments: ['i64', 'i32', 'u64', 'u64'], return: 'i64' },
+    shmget: { arguments: ['i32', 'u64', 'i32'], return: 'i32' },
+  }).functions
+  await attempt("another process' shared memory (System V)", () => shmget(told.sharedMemory, 0n, 0) >= 0)
+  if (told.keyring !== null) {
+    const [type, description] = [Buffer.from('user\0'), Buffer.from(`${told.canary}\0`)]
+    // keyctl(KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", description, 0)
+    const number = BigInt(told.keyring)
+    const search = ffi.dlopen('libc.so.6', {
+      syscall: { arguments: ['i64', 'i64', 'i64', 'pointer', 'pointer', 'i64'], return: 'i64' },
+    }).functions
+    await attempt(
+      "a key of the user's session keyring",
+      () => search.syscall(number, 10n, -3n, ffi.getRawPointer(type), ffi.getRawPointer(description), 0n) > 0n,
+    )
+  }
   const traces = (pid: number): boolean => {
     if (BigInt(ptrace(16n, pid, 0n, 0n)) !== 0n) return false
     spawnSync('sleep', ['0.05'])

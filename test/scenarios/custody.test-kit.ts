@@ -16,6 +16,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { createRequire } from 'node:module'
 import { createServer, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -25,7 +26,7 @@ import type { Told } from '../fakes/hostile-agent.ts'
 const program = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
 const bin = join(program, 'bin', 'ostiary.mjs')
 
-export const modes = ['root', 'ordinary user', 'shared-user'] as const
+export const modes = ['root', 'ordinary user', '`--isolate`', 'shared-user'] as const
 export type Mode = (typeof modes)[number]
 /** Attempt → did it get what it wanted? */
 export type Result = Readonly<Record<string, boolean>>
@@ -40,7 +41,9 @@ export function uidOf(mode: Mode): number | string {
     own !== 0 || spawnSync('setpriv', [...become(uid), 'cat', join(program, 'src', 'main.ts')], { stdio: 'ignore' }).status === 0
   if (!reads) return 'an ordinary user cannot read this clone'
   const probe =
-    own === 0 ? spawnSync('setpriv', [...become(uid), 'unshare', '-Urm', 'true']).status === 0 : probeSandbox(uid).custody === 'namespace'
+    own === 0
+      ? spawnSync('setpriv', [...become(uid), 'unshare', '-Urmn', 'true']).status === 0
+      : probeSandbox(uid, true).custody === 'namespace'
   return mode === 'shared-user' || probe ? uid : 'no namespaces for an ordinary user here'
 }
 
@@ -113,6 +116,7 @@ function plantConfig(configDir: string, uid: number): void {
 listen: { proxy: 127.0.0.1:0, baseUrl: 127.0.0.1:0 }
 workloads:
   coder: { run: { startedBy: ["${uid}"] } }
+  other: { run: { startedBy: ["${uid}"] } }
 services: { openai: {} }
 credentials:
   openai: { service: openai, for: [coder], static-key: { secret: openai } }
@@ -178,7 +182,7 @@ async function prepare(mode: Mode, uid: number): Promise<Ground> {
   const runtime = join(base, 'run')
   chmodSync(base, 0o711)
   for (const folder of [project, runtime]) mkdirSync(folder, { recursive: true })
-  const canary = `canary-${mode.replace(' ', '-')}-${process.pid}`
+  const canary = `canary-${mode.replace(/[^a-z]+/g, '-')}-${process.pid}`
   const secrets = plantSecrets(home, project, canary)
   plantLater(home, project)
   plantConfig(join(home, '.config', 'ostiary'), uid)
@@ -218,6 +222,7 @@ async function prepare(mode: Mode, uid: number): Promise<Ground> {
       sockets,
       ports: { 'a service on loopback': port },
       victim: victim.pid as number,
+      ...plantInKernel(canary, closing),
       terminal: await terminalOf(uid, environment, closing),
     },
     close: () => {
@@ -225,6 +230,27 @@ async function prepare(mode: Mode, uid: number): Promise<Ground> {
       for (const path of [base, `/tmp/${canary}`]) rmSync(path, { recursive: true, force: true })
     },
   }
+}
+
+/** A System V segment and a key in the session keyring, which everything that is started from here inherits. */
+function plantInKernel(canary: string, closing: (() => void)[]): Pick<Told, 'sharedMemory' | 'keyring'> {
+  const ffi = createRequire(import.meta.url)('node:ffi')
+  const { shmget, shmctl, syscall } = ffi.dlopen('libc.so.6', {
+    shmget: { arguments: ['i32', 'u64', 'i32'], return: 'i32' },
+    shmctl: { arguments: ['i32', 'i32', 'u64'], return: 'i32' },
+    syscall: { arguments: ['i64', 'pointer', 'pointer', 'pointer', 'u64', 'i64'], return: 'i64' },
+  }).functions
+  const sharedMemory = 0x0571_0000 + (process.pid & 0xffff)
+  const segment = shmget(sharedMemory, 4_096n, 0o1666)
+  closing.push(() => void shmctl(segment, 0, 0n))
+  const numbers = process.arch === 'x64' ? { addKey: 248n, keyctl: 250 } : process.arch === 'arm64' ? { addKey: 217n, keyctl: 219 } : null
+  if (numbers === null) return { sharedMemory, keyring: null }
+  const [type, description, payload] = [Buffer.from('user\0'), Buffer.from(`${canary}\0`), Buffer.from(canary)]
+  const pointers = [type, description, payload].map((one) => ffi.getRawPointer(one))
+  const key = syscall(numbers.addKey, ...pointers, BigInt(payload.length), -3n)
+  // keyctl(KEYCTL_INVALIDATE)
+  closing.push(() => void syscall(BigInt(numbers.keyctl), 21n, key, 0n, 0n, 0n))
+  return { sharedMemory, keyring: key > 0n ? numbers.keyctl : null }
 }
 
 /** A terminal of the user outside the run; null where there is no script(1). */
@@ -258,7 +284,9 @@ export async function measure(mode: Mode, uid: number): Promise<{ readonly resul
       process.execPath,
       bin,
       'run',
+      ...['--as', 'coder'],
       ...(mode === 'shared-user' ? ['--no-namespace'] : []),
+      ...(mode === '`--isolate`' ? ['--isolate'] : []),
       '--',
       process.execPath,
       '--disable-warning=ExperimentalWarning',

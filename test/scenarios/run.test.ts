@@ -1,10 +1,12 @@
 // `ostiary run` before a command, and nothing else: the environment shows no secret, the official SDKs of Python work.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { findSecret } from '../../examples/story/attacks.ts'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
+import { probeSandbox } from '../../src/launch/sandbox.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const python = process.env['OSTIARY_TEST_PYTHON'] ?? ''
@@ -90,4 +92,36 @@ test('the official Python SDKs of all three vendors, with nothing but `ostiary r
     slots.length > 0 && slots.every((value) => value === undefined),
     'the Python SDK sends its placeholder as x-api-key, and it ends as Bearer',
   )
+})
+
+test('a launcher that is killed takes its command with it, daemons included', async (t) => {
+  if (probeSandbox(process.getuid?.() ?? -1).custody === 'shared-user') return t.skip('no namespaces here')
+  const mark = `${stage.dir}/work/alive`
+  const beat = `setInterval(() => require('node:fs').writeFileSync(${JSON.stringify(mark)}, String(Date.now())), 50)`
+  const launcher = spawn(
+    process.execPath,
+    [
+      `${root}bin/ostiary.mjs`,
+      '--config',
+      stage.configFile,
+      '--data',
+      stage.dataDir,
+      'run',
+      '--as',
+      'story-agent',
+      '--',
+      'sh',
+      '-c',
+    ].concat('setsid "$0" -e "$1" & exec sleep 60', process.execPath, beat),
+    { cwd: `${stage.dir}/work`, stdio: 'ignore' },
+  )
+  for (let tries = 0; !existsSync(mark); tries++) {
+    assert.ok(tries < 200, 'the daemon never started')
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  launcher.kill('SIGKILL')
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  const last = readFileSync(mark, 'utf8')
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  assert.equal(readFileSync(mark, 'utf8'), last, 'it is still writing')
 })
