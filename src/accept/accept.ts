@@ -217,6 +217,7 @@ function connectOptions(house: House): Omit<ConnectOptions, 'challenged'> {
     limits,
     ownerFor: (way, caller, authority) => ownerFor(house, way, caller, authority),
     open(socket, owner) {
+      if (socket.destroyed) return
       const h2 = socket instanceof TLSSocket && socket.alpnProtocol === 'h2'
       connections.add(h2 ? new H2Connection(socket, owner, 'https') : new Connection(socket, owner))
     },

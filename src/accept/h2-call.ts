@@ -91,7 +91,8 @@ export class H2Call implements Call {
   #readBody(source: FlowSource, length: number): void {
     const stream = this.#stream
     // RFC 9110 §10.1.1: after the decision, and only to a client that still waits.
-    if (this.head.expectContinue && stream.readableLength === 0 && !stream.headersSent) stream.additionalHeaders({ ':status': 100 })
+    const waits = this.head.expectContinue && stream.readableLength === 0 && !stream.headersSent
+    if (waits && !stream.destroyed && !stream.closed) stream.additionalHeaders({ ':status': 100 })
     stream.on('data', (chunk: Buffer) => {
       this.bytesIn += chunk.length
       this.#moved = this.#owner.monotonic()
@@ -130,8 +131,10 @@ export class H2Call implements Call {
       body.cancel()
       return Promise.reject(new Refusal('forward.reset', 'the agent left'))
     }
-    const bodiless = this.head.method === 'HEAD' || head.status === 204 || head.status === 304
-    const framing: Framing = bodiless || body.length < 0 ? noBody : { kind: 'length', length: body.length }
+    // RFC 9110 §15.3.6: a 205 has no content, and Node sends none.
+    const bodiless = this.head.method === 'HEAD' || head.status === 204 || head.status === 205 || head.status === 304
+    const length = head.status === 205 ? 0 : bodiless ? -1 : body.length
+    const framing: Framing = length < 0 ? noBody : { kind: 'length', length }
     let list: string[]
     try {
       list = answerToList(head, edits, framing)
@@ -171,6 +174,8 @@ export class H2Call implements Call {
       const bytes = { sent: 0 }
       this.#answering = { body, reject }
       stream.once('wantTrailers', () => {
+        // A throw here would be nobody's: the stream may have been reset in the same turn.
+        if (stream.destroyed || stream.closed) return
         stream.sendTrailers(fieldsOf(trailers))
         this.#whenSent?.()
       })

@@ -168,6 +168,42 @@ test('h2: an answer streams with its trailers; one that breaks off is reset', as
   assert.equal((await ask(session, { ':path': '/v1/x' })).body, 'onetwo')
 })
 
+test('h2: answers without content have none, whatever their API sent', async (context) => {
+  const made = await door(context, {
+    async onCall(call) {
+      const status = Number(call.target.path.slice(4))
+      await call.answer(responseHead(status, { 'content-length': '3' }), noEdits, wholeFlow(Buffer.from('abc')))
+    },
+  })
+  const session = await intercepted(context, made)
+  for (const [status, length] of [
+    [204, undefined],
+    [205, '0'],
+    [304, '3'],
+  ] as const) {
+    const answer = await ask(session, { ':path': `/v1/${status}` })
+    assert.deepEqual([answer.status, answer.headers['content-length'], answer.body, answer.code], [status, length, '', 0])
+  }
+})
+
+test('h2: an upload that is refused early, or waits for 100-continue', async (context) => {
+  const made = await door(context, {
+    async onCall(call) {
+      if (call.target.path === '/v1/no') return call.refuse(new Refusal('decide.denied'), call.id)
+      const body = await call.readBody(1_000)
+      await call.answer(responseHead(200), noEdits, wholeFlow(body))
+    },
+  })
+  const session = await intercepted(context, made)
+  const refused = session.request({ ':method': 'POST', ':path': '/v1/no' })
+  const answer = got(refused)
+  refused.write('a part')
+  assert.deepEqual([(await answer).status, (await answer).code], [403, 0])
+  const waiting = session.request({ ':method': 'POST', ':path': '/v1/x', expect: '100-continue' })
+  waiting.once('continue', () => waiting.end('sent at last'))
+  assert.equal((await got(waiting)).body, 'sent at last')
+})
+
 test('h2: back-pressure reaches the source both ways', async (context) => {
   let paused = 0
   let sent = 0

@@ -66,6 +66,7 @@ export class H2Pools {
     try {
       const socket = await dialled
       host.dialling = null
+      if (socket.destroyed) throw new Refusal('forward.connect', 'closed behind its handshake')
       if (socket.alpnProtocol === 'h2') return this.#add(key, host, socket).lend()
       if (this.#older.size >= this.#olderMax) this.#older.clear()
       this.#older.add(key)

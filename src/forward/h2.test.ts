@@ -243,6 +243,14 @@ test('h2 upstream: a line that has gone dead is found out and given up; one that
   await assert.rejects(dead.forward.forward(dead.call(), noEdits, null), /forward\.reset/)
 })
 
+test('h2 upstream: an API that hangs up, or speaks something else, behind the handshake', async (context) => {
+  const hangsUp = await fakeApi(context, (socket) => socket.destroy(), { protocols: ['h2'] })
+  await assert.rejects(hangsUp.forward.forward(hangsUp.call(), noEdits, null), /forward\.(reset|connect)/)
+  const babbles = await fakeApi(context, (socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'), { protocols: ['h2'] })
+  await assert.rejects(babbles.forward.forward(babbles.call(), noEdits, null), /forward\.reset/)
+  await until(() => hangsUp.forward.open + babbles.forward.open === 0, 'nothing is kept')
+})
+
 test('h2 upstream: more calls than streams wait for another connection, and idle ones close', async (context) => {
   const streams: ServerHttp2Stream[] = []
   const api = await h2Api(context, (stream) => streams.push(stream), { h2StreamsMax: 2, h2ConnectionsPerHostMax: 2, poolIdleMs: 80 })
