@@ -276,3 +276,11 @@ test('a token is required only where nothing else could identify', () => {
   assert.equal(tokenRequired(peer, ['process', 'oidc']), false)
   assert.equal(tokenRequired({ ...peer, process: null }, ['process', 'oidc']), false)
 })
+
+test("a custody that the workload demands is the kernel's to say, not the launcher's", async () => {
+  const strict = { workloads: [workload('coder', [], { run: { custody: 'namespace' } })], runs: [run] }
+  const pointer = run.pointer
+  assert.equal((await identifier({ ...strict, member: run })({ pointer })).custody, 'namespace')
+  const shared = { ...run, custody: 'shared-user' }
+  await assert.rejects(identifier({ ...strict, member: shared })({ pointer }), { code: 'runs.custody' })
+})

@@ -159,6 +159,9 @@ function matchOutside(options: IdentifyOptions, evidence: Evidence, proven: Prov
 function matchInRun(options: IdentifyOptions, run: Run, proven: Proven): Match {
   const workload = options.workloads.find(({ name }) => name === run.workload)
   if (workload === undefined || workload.run === null) throw new Refusal('identify.no_workload', `${run.workload} can be run no longer`)
+  // Asked again of the kernel: what the launcher said of its namespace when it opened the run was only its word.
+  if ((workload.run as { readonly custody?: string }).custody === 'namespace' && !run.custody.startsWith('namespace'))
+    throw new Refusal('runs.custody', `${workload.name} demands a namespace, and this process shares its user`)
   for (const entry of workload.identify) {
     const speaksOfRuns = entry.kind !== kernelKind || (entry.rule as { readonly underRun?: boolean } | null)?.underRun === true
     if (speaksOfRuns && fitting(options, entry, proven, { run: run.id }) === null) {

@@ -175,6 +175,13 @@ test('a run inside a run is of the same workload or of one that lists it, never 
   }
   const wider = await ostiaryRun(['--as', 'story-agent', '--', ...nested('narrow', ...nested('story-agent', 'echo', 'it ran'))])
   assert.equal(wider.code, 4, wider.err)
+  // The inner one knows the pointer and the placeholder of the outer one, and they are worth nothing to it.
+  const borrow = `fetch(process.argv[1] + '/openai/v1/models', { headers: { authorization: 'Bearer ' + process.argv[2] } })
+    .then(async (answer) => console.log(answer.status, (await answer.json()).code))`
+  const inside = nested('narrow', process.execPath, '-e', borrow).map((word) => `'${word.replaceAll("'", `'\\''`)}'`)
+  const thief = ['sh', '-c', `exec ${inside.join(' ')} "$OSTIARY_BASE_URL" "$OPENAI_API_KEY"`]
+  const borrowed = await ostiaryRun(['--as', 'story-agent', '--', ...thief])
+  assert.match(borrowed.out, /^403 identify\.not_in_run$/m, borrowed.err)
   const record = (await records()).find((one) => one['workload'] === 'narrow')
   assert.deepEqual([record?.['code'], record?.['runLabels']], ['decide.denied', { ticket: 'OPS-7' }])
   const { runs } = await stage.admin('GET', '/runs')
