@@ -1,7 +1,7 @@
 // Fits a call that was answered 101 to flow/websocket: both connections become sides, messages are read by the service's rule.
 import { type MessageRead, readMessage, readOpening, socketRuleOf } from '../decide/socket.ts'
 import type { CallRecord, Steps } from '../flow/call.ts'
-import { type Ask, websocket } from '../flow/websocket.ts'
+import { type Ask, type Conversation, websocket } from '../flow/websocket.ts'
 import { wholeFlow } from '../http/flow.ts'
 import type { Call, ConnectionMemory } from '../model/call.ts'
 import type { Clock } from '../model/clock.ts'
@@ -10,6 +10,7 @@ import type { Identity } from '../model/identity.ts'
 import type { Log } from '../model/kind.ts'
 import { limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
+import type { Piece } from '../model/socket.ts'
 import type { Scrub } from '../scrub/scrub.ts'
 import { FrameSide } from './frame-side.ts'
 
@@ -27,41 +28,34 @@ export interface ConverseParts {
 export function createConverse(parts: ConverseParts): Steps['converse'] {
   const open = new Map<string, number>()
   return async (incoming, answer, edits, lease, record) => {
-    const { opened } = answer
     const { upgrade } = incoming
-    if (opened === undefined || upgrade === undefined) throw new Refusal('forward.bad_answer', 'status 101')
+    if (answer.opened === undefined || upgrade === undefined) throw new Refusal('forward.bad_answer', 'status 101')
     const workload = incoming.connection.identity?.workload ?? ''
     const count = open.get(workload) ?? 0
     if (count >= limits.socketsPerWorkloadMax) throw new Refusal('accept.too_many', 'socketsPerWorkloadMax')
     const tally = { found: 0 }
     const frames = parts.scrub.frames(lease, tally)
-    const upstream = new FrameSide(opened, 'host', limits)
-    const agent = new FrameSide(
-      upgrade.open(answer.head, edits, () => {
-        record.note('closed: flow.revoked')
-        upstream.close(1001, '')
-        agent.close(1008, 'flow.revoked')
-      }),
-      'agent',
-      limits,
-    )
+    const read = reader(incoming, parts, record)
+    let end: Conversation['end'] = () => {}
+    // In this order: where the agent has left, nothing of ours listens to the host yet.
+    const opened = upgrade.open(answer.head, edits, () => end(1008, 'flow.revoked'))
+    const steps = {
+      ...messageSteps(incoming, parts),
+      read,
+      scrub: (piece: Piece) => (frames === null ? piece : frames.piece(piece)),
+      scrubReason: (reason: Buffer) => (frames === null ? reason : frames.reason(reason)),
+      received: upgrade.received,
+      note: (text: string) => record.note(text),
+    }
+    const talk = websocket(steps, lease, new FrameSide(opened, 'agent', limits), new FrameSide(answer.opened, 'host', limits))
+    end = talk.end
     open.set(workload, count + 1)
+    const late = setTimeout(() => end(1001, 'callMs'), limits.callMs)
+    late.unref()
     try {
-      const talk = await websocket(
-        {
-          read: reader(incoming, parts, record),
-          ...messageSteps(incoming, parts),
-          scrub: (piece) => (frames === null ? piece : frames.piece(piece)),
-          scrubReason: (reason) => (frames === null ? reason : frames.reason(reason)),
-          received: upgrade.received,
-          note: (text) => record.note(text),
-        },
-        lease,
-        agent,
-        upstream,
-      )
-      return { ...talk, scrubbed: tally.found }
+      return { ...(await talk.ended), scrubbed: tally.found }
     } finally {
+      clearTimeout(late)
       const left = (open.get(workload) ?? 1) - 1
       if (left === 0) open.delete(workload)
       else open.set(workload, left)

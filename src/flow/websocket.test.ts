@@ -67,8 +67,8 @@ function stage(more: Partial<SocketSteps> = {}) {
     defect: () => new Refusal('flow.defect'),
     ...more,
   }
-  const talk = websocket(steps, null, agent, host)
-  return { heard, agent, host, release, talk }
+  const { ended: talk, end } = websocket(steps, null, agent, host)
+  return { heard, agent, host, release, talk, end }
 }
 
 test('a message that asks is identified, decided and durably on record before it goes on, and nothing overtakes it', async () => {
@@ -155,6 +155,13 @@ test('what cannot be checked does not pass: the socket ends', async () => {
   assert.equal(heard.at(-1), 'agent closes 1008 obtain.revoked')
 })
 
+test('ended from outside, it is over: both sides are told', async () => {
+  const { heard, talk, end } = stage()
+  end(1008, 'flow.revoked')
+  await talk
+  assert.deepEqual(heard, ['note closed: flow.revoked', 'host closes 1001 ', 'agent closes 1008 flow.revoked'])
+})
+
 test('messages that are not read pass in pieces; a slow side makes the other wait', () => {
   const { heard, agent, host } = stage({ read: null })
   host.slow(true)
@@ -176,7 +183,8 @@ test('when one side goes, the other is closed', async () => {
     ['host', 1006, null, ['agent closes 1011 forward.reset', 'host closes 1006 bye']],
     ['host', 1007, 'text', ['note the host broke RFC 6455: text', 'agent closes 1011 forward.reset', 'host closes 1007 text']],
   ] as const) {
-    const { heard, talk, ...sides } = stage()
+    const { heard, talk, agent, host } = stage()
+    const sides = { agent, host }
     sides[who].sink().ended(code, Buffer.from('bye'), broken)
     await talk
     assert.deepEqual(heard, said)

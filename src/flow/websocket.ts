@@ -28,18 +28,28 @@ export interface SocketSteps {
   defect(error: unknown): Refusal
 }
 
-/** Resolves when both sides are closed or closing. */
-export function websocket(steps: SocketSteps, lease: Lease | null, agent: Side, upstream: Side): Promise<Omit<Talk, 'scrubbed'>> {
+export interface Conversation {
+  /** Resolves when both sides are closed or closing. */
+  readonly ended: Promise<Omit<Talk, 'scrubbed'>>
+  /** Ends it from outside: revocation, or time. */
+  end(code: number, reason: string): void
+}
+
+export function websocket(steps: SocketSteps, lease: Lease | null, agent: Side, upstream: Side): Conversation {
   const talk = { bytes: 0, messagesIn: 0, messagesOut: 0 }
-  return new Promise((resolve) => {
+  let end: Conversation['end'] = () => {}
+  const ended = new Promise<typeof talk>((resolve) => {
+    end = (code, reason) => {
+      steps.note(`closed: ${reason}`)
+      upstream.close(1001, '')
+      agent.close(code, reason)
+      resolve(talk)
+    }
     let asking = false
     const gathered: Buffer[] = []
     const refuse = (error: unknown): void => {
       const refusal = error instanceof Refusal ? error : steps.defect(error)
-      steps.note(`closed: ${refusal.code}`)
-      upstream.close(1001, '')
-      agent.close(refusal.status >= 500 ? 1011 : 1008, refusal.code)
-      resolve(talk)
+      end(refusal.status >= 500 ? 1011 : 1008, refusal.code)
     }
     /** False: upstream takes it slower than it comes. */
     const pass = (piece: Piece): boolean => {
@@ -96,6 +106,7 @@ export function websocket(steps: SocketSteps, lease: Lease | null, agent: Side, 
       },
     })
   })
+  return { ended, end }
 }
 
 async function asked(steps: SocketSteps, lease: Lease | null, message: Buffer, read: (message: Buffer) => readonly Ask[]): Promise<void> {

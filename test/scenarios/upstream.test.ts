@@ -137,6 +137,33 @@ test('a wrong certificate: refused, and the vendor gets no byte', async () => {
   assert.equal(calls, before)
 })
 
+test('a vendor that switches to what was not asked for: refused, and what it says behind it goes nowhere', async () => {
+  const live = '/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent'
+  const lines = [`GET ${live} HTTP/1.1`, `Host: ${gemini}`, 'X-Goog-Api-Key: PLACEHOLDER(GEMINI_API_KEY)', 'Sec-WebSocket-Version: 13']
+  const upgrade = head(...lines, 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==')
+  const switches = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n'
+  const right = 'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n'
+  for (const [answer, raw] of [
+    [`${switches}Upgrade: websocket\r\nSec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n`, upgrade],
+    [`${switches}Upgrade: h2c\r\n${right}`, upgrade],
+    [`${switches}Upgrade: websocket\r\n${right}Sec-WebSocket-Extensions: permessage-deflate\r\n`, upgrade],
+    [`${switches}Upgrade: websocket\r\n${right}`, request()],
+  ] as const) {
+    act = (socket, bytes) => {
+      if (bytes.includes('\r\n\r\n')) socket.write(`${answer}\r\n\x81\x04evil`)
+    }
+    const heard = await ask({ raw })
+    assert.deepEqual([heard.status, heard.code], [502, 'forward.bad_answer'], JSON.stringify(heard))
+    assert.ok(!heard.text.includes('evil'))
+  }
+  act = (socket, bytes) => {
+    if (bytes.includes('\r\n\r\n')) socket.write(Buffer.from(`${switches}Upgrade: websocket\r\n${right}\r\n\x81\x04good`, 'latin1'))
+  }
+  // A frame that is not masked: the agent is told so and let go.
+  const heard = await ask({ raw: upgrade, later: { until: 'good', raw: '\x81\x02hi' }, waitMs: 3_000 })
+  assert.match(heard.text, /^HTTP\/1\.1 101 [\s\S]*good[\s\S]*\x88.\x03\xea/)
+})
+
 test('a redirect is passed and not followed', async () => {
   const before = calls
   act = answers('HTTP/1.1 307 Temporary Redirect\r\nLocation: https://evil.example/\r\nContent-Length: 0\r\n\r\n')

@@ -270,6 +270,7 @@ test('a policy that comes into force cuts the socket', async () => {
   await stage.setFacts({ stage: 'test' })
   const heard = await over
   assert.deepEqual([heard.code, heard.reason], [1008, 'flow.revoked'])
+  await eventually(async () => (await entries()).find((entry) => String(entry['notes']).includes('closed: flow.revoked')))
   await stage.setFacts({ stage: 'production' })
 })
 
