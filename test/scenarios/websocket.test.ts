@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { findSecret } from '../../examples/story/attacks.ts'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
+import { limits } from '../../src/model/limits.ts'
 
 const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
 const script = fileURLToPath(new URL('../fakes/socket-agent.ts', import.meta.url))
@@ -272,6 +273,20 @@ test('a policy that comes into force cuts the socket', async () => {
   assert.deepEqual([heard.code, heard.reason], [1008, 'flow.revoked'])
   await eventually(async () => (await entries()).find((entry) => String(entry['notes']).includes('closed: flow.revoked')))
   await stage.setFacts({ stage: 'production' })
+})
+
+test('one workload opens no more sockets than its share, and a revoked credential closes them within a second', async () => {
+  const all = Array.from({ length: limits.socketsPerWorkloadMax }, () => talk({ url: `${live}?key=PLACEHOLDER(GEMINI_API_KEY)` }))
+  await Promise.all(all.map((one) => one.opened))
+  const more = await talk({ url: realtime, headers: bearer }).over
+  assert.equal(codeOf(more), 'accept.too_many', JSON.stringify(more))
+  const since = performance.now()
+  await stage.admin('POST', '/revoke', { credential: 'gemini-story' })
+  const heard = await Promise.all(all.map((one) => one.over))
+  assert.ok(performance.now() - since < limits.revokeMs)
+  assert.deepEqual([...new Set(heard.map((one) => `${one.code} ${one.reason}`))], ['1008 flow.revoked'])
+  const room = await talk({ url: realtime, headers: bearer, until: 1 }).over
+  assert.equal(room.code, 1000)
 })
 
 test('when the vendor goes without a word, the agent is told; when the run ends, the vendor is', async () => {
