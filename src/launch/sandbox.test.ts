@@ -11,7 +11,7 @@ const uid = process.getuid?.() ?? 0
 const probe = probeSandbox(uid)
 const skip = probe.custody === 'namespace' ? false : `no namespaces here: ${probe.why}`
 
-function inside(shell: string): { out: string; code: number | null } {
+function inside(shell: string, exposed: readonly string[] = []): { out: string; code: number | null } {
   const base = mkdtempSync(join(tmpdir(), 'ostiary-sandbox-'))
   for (const name of ['data', 'config', 'work', 'out']) mkdirSync(join(base, name))
   writeFileSync(join(base, 'data', 'key'), 'the-key')
@@ -22,7 +22,7 @@ function inside(shell: string): { out: string; code: number | null } {
     home: homedir(),
     workingDir: join(base, 'work'),
     environment: process.env,
-    exposed: [],
+    exposed,
     own: {
       hidden: [join(base, 'data')],
       readOnly: [join(base, 'config')],
@@ -69,4 +69,11 @@ test('foreign processes do not exist, /tmp is its own, no capability is left, an
   // An ordinary user loses every capability at exec; only root needs an empty bounding set as well.
   if (uid === 0) assert.match(out, /CapBnd:\s0+\n/)
   assert.match(out, /NoNewPrivs:\s1/)
+})
+
+test('exposed, /dev is the machine’s own, and nothing of the making stays behind in it', { skip }, () => {
+  const { out } = inside('ls /dev/shm; ls -d /dev/fd /dev/ptmx; ls /dev | wc -l', ['devices'])
+  const own = inside('ls /dev | wc -l').out
+  assert.doesNotMatch(out, /^json$|^tmp$|^dev$/m)
+  assert.ok(Number(out.trim().split('\n').at(-1)) > Number(own.trim()), out)
 })
