@@ -1,6 +1,6 @@
 // For tests: a started accept with a fake flow behind it, and an agent that speaks raw bytes to it.
 import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
+import { connect, createServer, type Server, type Socket } from 'node:net'
 import tls from 'node:tls'
 import { createRootAuthority } from '../crypto/x509.ts'
 import { wholeFlow } from '../http/flow.ts'
@@ -196,3 +196,39 @@ export const bodyOf = (answer: string): Record<string, unknown> =>
   JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4)) as Record<string, unknown>
 
 export type { Call, TunnelCall }
+
+/** The bytes of a real hello. */
+export async function clientHello(servername: string): Promise<Buffer> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const taken = once(server, 'connection')
+  const client = tls.connect({
+    port: portOf(server),
+    host: '127.0.0.1',
+    rejectUnauthorized: false,
+    ...(servername === '' ? {} : { servername }),
+  })
+  client.on('error', () => {})
+  const [socket] = (await taken) as [Socket]
+  const [bytes] = (await once(socket, 'data')) as [Buffer]
+  client.destroy()
+  socket.destroy()
+  server.close()
+  return bytes
+}
+
+export const portOf = (server: Server): number => (server.address() as { port: number }).port
+
+/** The hello with one more extension of this type. */
+export function withExtension(hello: Buffer, type: number): Buffer {
+  const extra = Buffer.from([type >> 8, type & 255, 0, 4, 1, 2, 3, 4])
+  let at = 9 + 34
+  at += 1 + (hello[at] as number)
+  at += 2 + hello.readUInt16BE(at)
+  at += 1 + (hello[at] as number)
+  const out = Buffer.concat([hello, extra])
+  out.writeUInt16BE(hello.readUInt16BE(at) + extra.length, at)
+  out.writeUIntBE(hello.readUIntBE(6, 3) + extra.length, 6, 3)
+  out.writeUInt16BE(hello.readUInt16BE(3) + extra.length, 3)
+  return out
+}

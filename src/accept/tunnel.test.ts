@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { connect, createServer, type Server, type Socket } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { test } from 'node:test'
 import tls from 'node:tls'
 import fc from 'fast-check'
@@ -8,45 +8,9 @@ import { createRootAuthority, issueLeaf } from '../crypto/x509.ts'
 import { Refusal } from '../model/refusal.ts'
 import { ambiguousPath, canonicalHost, parseAuthority } from './canonical.ts'
 import { readClientHello } from './client-hello.ts'
-import { bodyOf, dial, openDoor, read, say, type TunnelCall, wholeHead } from './fake-agent.ts'
+import { bodyOf, clientHello, dial, openDoor, portOf, read, say, type TunnelCall, wholeHead, withExtension } from './fake-agent.ts'
 
 const connectTo = (authority: string): string => `CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`
-
-/** The bytes of a real hello. */
-async function clientHello(servername: string): Promise<Buffer> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const taken = once(server, 'connection')
-  const client = tls.connect({
-    port: portOf(server),
-    host: '127.0.0.1',
-    rejectUnauthorized: false,
-    ...(servername === '' ? {} : { servername }),
-  })
-  client.on('error', () => {})
-  const [socket] = (await taken) as [Socket]
-  const [bytes] = (await once(socket, 'data')) as [Buffer]
-  client.destroy()
-  socket.destroy()
-  server.close()
-  return bytes
-}
-
-const portOf = (server: Server): number => (server.address() as { port: number }).port
-
-/** The hello with one more extension of this type. */
-function withExtension(hello: Buffer, type: number): Buffer {
-  const extra = Buffer.from([type >> 8, type & 255, 0, 4, 1, 2, 3, 4])
-  let at = 9 + 34
-  at += 1 + (hello[at] as number)
-  at += 2 + hello.readUInt16BE(at)
-  at += 1 + (hello[at] as number)
-  const out = Buffer.concat([hello, extra])
-  out.writeUInt16BE(hello.readUInt16BE(at) + extra.length, at)
-  out.writeUIntBE(hello.readUIntBE(6, 3) + extra.length, 6, 3)
-  out.writeUInt16BE(hello.readUInt16BE(3) + extra.length, 3)
-  return out
-}
 
 test('a refused tunnel says its code in the reason phrase, a document, and closes', async () => {
   const door = await openDoor({ onTunnel: (call) => call.refuse(new Refusal('accept.host_unmanaged', call.target.host), call.id) })

@@ -1,10 +1,10 @@
 // `ostiary run --isolate`: whatever the command dials ends in the proxy or nowhere. Addresses of the tests are those of
 // documentation (RFC 5737, RFC 3849): were the isolation to fail, nobody would be called.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chownSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -63,9 +63,13 @@ function inside(script: string, words: readonly string[] = []): Promise<Ended> {
 }
 
 function ostiary(words: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<Ended> {
+  return start(process.execPath, [bin, '--config', stage.configFile, '--data', stage.dataDir, ...words], environment, `${stage.dir}/work`)
+}
+
+function start(program: string, words: readonly string[], environment: Readonly<Record<string, string>>, cwd: string): Promise<Ended> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, [bin, '--config', stage.configFile, '--data', stage.dataDir, ...words], {
-      cwd: `${stage.dir}/work`,
+    const child = spawn(program, words, {
+      cwd,
       env: { ...process.env, ...environment },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
@@ -342,6 +346,45 @@ test('wrong use and a machine without namespaces: exit 2, a sentence, nothing st
   }
   assert.equal(existsSync(started), false)
   assert.equal((await ostiary(['run', '--as', 'story-agent', '--isolate', '--', 'sh', '-c', 'exit 7'])).code, 7)
+})
+
+test('an ordinary user of a broker of another user has the same, and gets nothing of the relay', { skip }, async (t) => {
+  if (process.getuid?.() !== 0) return t.skip('the others ran as an ordinary user')
+  const as = ['--reuid', '1', '--regid', '1', '--clear-groups']
+  if (spawnSync('setpriv', [...as, process.execPath, bin, '--version']).status !== 0) return t.skip('another user cannot read this clone')
+  if (spawnSync('setpriv', [...as, 'unshare', '-Urn', 'true']).status !== 0) return t.skip('no user namespaces for ordinary users here')
+  writeFileSync(stage.configFile, readFileSync(stage.configFile, 'utf8').replace('startedBy: ["0"]', 'startedBy: ["0", "1"]'))
+  assert.equal((await stage.admin('POST', '/reload')).ok, true)
+  const home = mkdtempSync(join(stage.dir, 'home-'))
+  chownSync(home, 1, 1)
+  const script = `
+    say(process.getuid())
+    say((await get('https://api.openai.com/v1/models', { authorization: 'Bearer ' + key })).status)
+    say((await raw('192.0.2.1', 25, 'x')).error)
+    const { spawnSync } = require('node:child_process')
+    const relay = fs.readdirSync('/proc').find((pid) => { try { return fs.readFileSync('/proc/' + pid + '/cmdline', 'latin1').includes('isolate-relay.ts\\0') } catch { return false } })
+    say(['--net', '--user', '--mount'].map((flag) => spawnSync('nsenter', ['--target', relay, flag, 'true']).status))
+    try { fs.readdirSync('/proc/' + relay + '/root/'); say('seen') } catch (error) { say(error.code) }
+    process.kill(Number(relay), 'SIGKILL')
+    await new Promise((resolve) => setTimeout(resolve, 900))
+    say((await raw('192.0.2.1', 443, 'x')).error)`
+  const words = [
+    '--data',
+    stage.dataDir,
+    'run',
+    '--as',
+    'story-agent',
+    '--isolate',
+    '--',
+    process.execPath,
+    '-e',
+    `${prelude};(async () => {${script}})()`,
+  ]
+  const done = await start('setpriv', [...as, process.execPath, bin, ...words], { HOME: home }, home)
+  const [uid, status, mail, entered, root, afterwards] = said(done)
+  assert.deepEqual([uid, status, mail, root, afterwards], [1, 200, 'ECONNREFUSED', 'EACCES', 'ECONNREFUSED'], done.err)
+  assert.equal(entered.includes(0), false)
+  assert.match(done.err, /the relay of this run ended/)
 })
 
 async function freePort(): Promise<number> {
