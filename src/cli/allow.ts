@@ -3,7 +3,7 @@
 import { chmodSync, existsSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline/promises'
-import { type Addition, difference, withAddition } from '../config/allow.ts'
+import { type Addition, difference, policyText, withAddition } from '../config/allow.ts'
 import type { Config } from '../config/config.ts'
 import type { Service } from '../model/service.ts'
 import { ask, must, NotRunning } from './admin-client.ts'
@@ -25,6 +25,10 @@ export async function allow(context: Context, host: string, options: AllowOption
   const { catalogServices, loadConfig } = await import('../compose/kinds.ts')
   const config = loadConfig(configFile, context.dataDir)
   const addition = additionOf(config, catalogServices, host.toLowerCase(), options)
+  if (config.policies.some((one) => one.text.includes(policyText(addition).trim()))) {
+    out.value({ ok: true, changes: [] }, () => out.line(`it is written already; \`ostiary explain\` shows what else stands against it`))
+    return 0
+  }
   const file = statSync(configFile).isDirectory() ? join(configFile, 'allowed.yaml') : realpathSync(configFile)
   const before = existsSync(file) ? readFileSync(file, 'utf8') : ''
   const after = withAddition(before, addition)

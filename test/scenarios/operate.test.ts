@@ -122,6 +122,7 @@ test('allow writes the line, keeps every comment, and it is in force; inside a r
   )
   const { out } = await ostiaryRun(['--as', 'story-agent', '--', ...asks('https://docs.example.org/a')])
   assert.match(out, /docs\.example\.org\/a 502/, 'allowed, and no such host can be reached from here')
+  assert.match((await stage.cli(['allow', 'docs.example.org', '--yes'])).out, /written already/)
   assert.equal((await stage.cli(['allow', 'bad host', '--yes'])).code, 2)
   assert.equal((await stage.cli(['allow', 'a.example.org', '--for', 'nobody', '--yes'])).code, 2)
   const none = await stage.cli(['allow', 'api.openai.com', '--action', 'nothing', '--yes'])
