@@ -1,4 +1,4 @@
-// The same checks on every way in: CONNECT, the base URL, HTTP/2 on both, and the absolute form. A way in that checks less is the way of an attack.
+// The same checks on every way in: CONNECT, the base URL, HTTP/2 and WebSocket on both, and the absolute form. A way in that checks less is the way of an attack.
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, test } from 'node:test'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
@@ -39,13 +39,23 @@ interface Asked {
   readonly path?: string
 }
 
-function build(way: 'connect' | 'base' | 'absolute' | 'connect h2' | 'base h2', { fields = [own], path = '/v1/responses' }: Asked): Told {
-  const [via, h2] = way.split(' ') as ['connect' | 'base' | 'absolute', string | undefined]
+const ways = ['connect', 'base', 'connect h2', 'base h2', 'connect websocket', 'base websocket'] as const
+/** What a well-formed call is answered. */
+const well = (way: string): number => (way.endsWith('websocket') ? 101 : 200)
+
+function build(way: (typeof ways)[number] | 'absolute', { fields = [own], path = '/v1/responses' }: Asked): Told {
+  const [via, over] = way.split(' ') as ['connect' | 'base' | 'absolute', string | undefined]
   const [target, to, more] = {
     connect: [path, host, []],
     base: [`POINTER/openai${path}`, 'BASEHOST', []],
     absolute: [`https://${host}${path}`, host, ['PROXYAUTH']],
   }[via] as [string, string, string[]]
+  const told = { via: via === 'absolute' ? 'proxy' : via, h2: over === 'h2', host } as const
+  if (over === 'websocket') {
+    const key = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==']
+    // It stays open where it is permitted: a moment is enough to see that.
+    return { ...told, raw: `${[`GET ${target} HTTP/1.1`, `Host: ${to}`, ...more, ...fields, ...key].join('\r\n')}\r\n\r\n`, waitMs: 1_500 }
+  }
   const raw = [
     `POST ${target} HTTP/1.1`,
     `Host: ${to}`,
@@ -55,10 +65,10 @@ function build(way: 'connect' | 'base' | 'absolute' | 'connect h2' | 'base h2', 
     'Connection: close',
     `Content-Length: ${body.length}`,
   ]
-  return { via: via === 'absolute' ? 'proxy' : via, h2: h2 !== undefined, host, raw: `${raw.join('\r\n')}\r\n\r\n${body}` }
+  return { ...told, raw: `${raw.join('\r\n')}\r\n\r\n${body}` }
 }
 
-const calls = (): number => stage.vendors.seen.filter((one) => !one.path.includes('oauth')).length
+const calls = (): number => stage.vendors.seen.filter((one) => !one.path.includes('oauth')).length + stage.vendors.upgraded.length
 
 const attacks: readonly (readonly [string, Asked, RegExp])[] = [
   ['no placeholder', { fields: [] }, /^inject\.no_placeholder$/],
@@ -72,13 +82,13 @@ const attacks: readonly (readonly [string, Asked, RegExp])[] = [
   ['the placeholder in another field', { fields: [own, 'X-Debug: PLACEHOLDER(OPENAI_API_KEY)'] }, /^inject\.foreign_placeholder$/],
   ['the placeholder in the query', { path: '/v1/responses?k=PLACEHOLDER(OPENAI_API_KEY)' }, /^inject\.foreign_placeholder$/],
   ['a foreign key in the query', { path: `/v1/responses?api_key=sk-proj-${'A'.repeat(40)}` }, /^inject\.foreign_credential$/],
-  ['what policy does not permit', { path: '/v1/files' }, /^decide\.denied$/],
+  ['what policy does not permit', { path: '/v1/files' }, /^decide\.(?:denied|socket)$/],
 ]
 
-for (const via of ['connect', 'base', 'connect h2', 'base h2'] as const) {
+for (const via of ways) {
   test(`${via}: the well-formed call is answered`, async () => {
     const heard = await send(build(via, {}))
-    assert.equal(heard.status, 200, JSON.stringify(heard))
+    assert.equal(heard.status, well(via), JSON.stringify(heard))
   })
   for (const [name, asked, code] of attacks) {
     test(`${via}: refused: ${name}`, async () => {
@@ -119,8 +129,7 @@ test('base: a web page is refused, and told nothing of CORS', async () => {
 
 test('alerts suspend the run on every way in', async () => {
   for (let trip = 0; trip < 5; trip++) await send(build('connect', { path: '/v1/responses?k=PLACEHOLDER(OPENAI_API_KEY)' }))
-  for (const via of ['connect', 'base', 'connect h2', 'base h2'] as const)
-    assert.equal((await send(build(via, {}))).code, 'identify.suspended', via)
+  for (const via of ways) assert.equal((await send(build(via, {}))).code, 'identify.suspended', via)
   await renew()
 })
 
@@ -138,10 +147,9 @@ test('absolute form: whatever it is answered, no attack passes', async () => {
 
 test('a fact that turns refuses on each way in, also on a connection that was permitted before', async () => {
   await stage.setFacts({ stage: 'test' })
-  for (const via of ['connect', 'base', 'connect h2', 'base h2'] as const)
-    assert.equal((await send(build(via, {}))).code, 'decide.forbidden', via)
+  for (const via of ways) assert.equal((await send(build(via, {}))).code, 'decide.forbidden', via)
   await stage.setFacts({ stage: 'production' })
-  for (const via of ['connect', 'base', 'connect h2', 'base h2'] as const) assert.equal((await send(build(via, {}))).status, 200, via)
+  for (const via of ways) assert.equal((await send(build(via, {}))).status, well(via), via)
 })
 
 test('a process that is not in the run gets nothing by its pointer, on no way in', async () => {
