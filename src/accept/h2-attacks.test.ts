@@ -266,6 +266,28 @@ for (const [name, body] of [
   })
 }
 
+for (const code of [0, 5, 8]) {
+  test(`an upload without a length that is reset by code ${code} is not complete`, async (context) => {
+    const ends: string[] = []
+    let begun = false
+    const made = await door(context, {
+      onCall: async (call) => {
+        begun = true
+        await call.readBody(1_000).then(
+          (bytes) => ends.push(`whole ${bytes}`),
+          () => ends.push('failed'),
+        )
+      },
+    })
+    const wire = await raw(made)
+    wire.send(frame(HEADERS, endHeaders, 1, fields(wire.host, [], 'POST')), frame(DATA, 0, 1, Buffer.from('a part')))
+    await until(() => begun, 'the call has begun')
+    wire.send(frame(RST_STREAM, 0, 1, Buffer.from([0, 0, 0, code])))
+    await until(() => ends.length > 0, 'the body has ended')
+    assert.deepEqual(ends, ['failed'])
+  })
+}
+
 test('a window that never opens is waited for within bounds, then the stream is reset and its call left', async (context) => {
   let given = 0
   let left = 0
