@@ -35,7 +35,7 @@ function labelsOf(pairs: readonly string[]): Readonly<Record<string, string>> | 
 async function insideARun(command: readonly string[], as: string | undefined, say: (line: string) => void): Promise<number> {
   const { OSTIARY_RUN: run, OSTIARY_WORKLOAD: workload } = process.env
   if (as === undefined || as === workload) return runAsIs({ command, say })
-  say(`this is inside ${run}, of ${workload}, and no workload lists ${workload} under run.within: it cannot become ${as}`)
+  say(`this is inside ${run}, of ${workload}, which is isolated or listed under no workload's run.within: it cannot become ${as}`)
   return 4
 }
 
@@ -75,7 +75,11 @@ export async function runCommand(args: readonly string[], options: RunOptions): 
     return 2
   }
   const door = join(`${options.dataDir}.run`, 'door', 'run.sock')
-  if (process.env['OSTIARY_RUN'] !== undefined && !existsSync(door)) return insideARun(args, options.as, say)
+  if (process.env['OSTIARY_RUN'] !== undefined && !existsSync(door)) {
+    if (options.isolate !== true) return insideARun(args, options.as, say)
+    say(`this is inside ${process.env['OSTIARY_RUN']}, whose network is what it is: use --isolate at a terminal outside any run`)
+    return 2
+  }
   const startedAt = systemClock.monotonic()
   const login = loginSays(homedir(), args[0] as string, exposed, () => hidesFiles(options))
   if (login !== null) say(login)

@@ -75,6 +75,8 @@ function open(parts: RunDoorParts, asked: RunRequest, starter: Starter): Run {
   const outer = parts.runs.member(starter.process)
   if (outer?.state === 'ended') throw new Refusal('identify.run_ended', outer.id)
   if (outer?.state === 'suspended') throw new Refusal('identify.suspended', outer.id)
+  // All connections of an isolated run come from its one relay: an inner run's would count as the outer's, which may do more.
+  if (outer !== null && isIsolated(parts.runs.byId(outer.id))) throw new Refusal('runs.inside', `${outer.id} is isolated: no run inside it`)
   const workload = outer === null ? choose(parts.config(), asked.workload, starter) : within(parts.config(), asked.workload, outer)
   if (workload.run?.custody === 'namespace' && !asked.custody.startsWith('namespace'))
     throw new Refusal('runs.custody', `${workload.name} demands a namespace`)
@@ -89,6 +91,8 @@ function open(parts: RunDoorParts, asked: RunRequest, starter: Starter): Run {
     parent: outer?.id ?? null,
   })
 }
+
+const isIsolated = (run: Run | null): boolean => run?.custody.endsWith('+isolated') === true
 
 /** Inside a run: its own workload, or one that lists it; never another. */
 function within(config: Config, asked: string | null, outer: Run): WorkloadRule {
@@ -123,7 +127,7 @@ function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknow
       ? []
       : [{ name, keyVariables, baseUrlVariables, placeholder, ...(basicAt === undefined ? {} : { basicAt }) }]
   })
-  const nests = config.workloads.some((one) => one.run?.within.includes(run.workload) === true)
+  const nests = !isIsolated(run) && config.workloads.some((one) => one.run?.within.includes(run.workload) === true)
   const believed = [...config.files, ...config.believed]
   const readOnly = [...new Set([...believed.map((file) => dirname(file)), programRoot, cacheDirOf(process.env)])]
   return {

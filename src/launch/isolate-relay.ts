@@ -35,6 +35,13 @@ const tell = (message: FromRelay, socket?: Socket): void => void process.send?.(
 
 async function stand(plan: RelayPlan): Promise<void> {
   if (readlinkSync('/proc/self/ns/net') === plan.hostNetwork) throw new Error('the relay is not in a network namespace of its own')
+  await new Promise<void>((resolve, reject) => {
+    const knock = connect(plan.socket, () => {
+      knock.destroy()
+      resolve()
+    })
+    knock.once('error', (error: NodeJS.ErrnoException) => reject(new Error(`the proxy's door does not open: ${error.code}`)))
+  })
   const wrong = makeAllLocal()
   if (wrong !== '') throw new Error(wrong)
   const addresses = plan.reach.map(({ host }, index) => literalOf(host) ?? reachable(index))

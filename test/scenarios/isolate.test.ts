@@ -387,6 +387,23 @@ test('an ordinary user of a broker of another user has the same, and gets nothin
   assert.match(done.err, /the relay of this run ended/)
 })
 
+test('no run inside an isolated run, where another may hold one', { skip }, async () => {
+  const before = readFileSync(stage.configFile, 'utf8')
+  const inner = '  inner:\n    run: { startedBy: ["65533"], within: [story-agent] }\nservices:\n'
+  writeFileSync(stage.configFile, before.replace('services:\n', inner))
+  assert.equal((await stage.admin('POST', '/reload')).ok, true)
+  const command = [process.execPath, bin, '--data', stage.dataDir, 'run', '--as', 'inner', '--no-namespace', '--', 'echo', 'inside']
+  const plain = await ostiary(['run', '--as', 'story-agent', '--', ...command])
+  assert.match(plain.out, /inside/, plain.err)
+  const isolated = await ostiary(['run', '--as', 'story-agent', '--isolate', '--', ...command])
+  assert.doesNotMatch(isolated.out, /inside/)
+  assert.equal(isolated.code, 4, isolated.err)
+  // From inside a run the door of isolated runs is not to be had: no half isolation.
+  const late = await ostiary(['run', '--as', 'story-agent', '--', ...command.slice(0, -4), '--isolate', '--', 'echo', 'inside'])
+  assert.doesNotMatch(late.out, /inside/)
+  assert.equal(late.code, 2, late.err)
+})
+
 async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
