@@ -39,6 +39,12 @@ async function insideARun(command: readonly string[], as: string | undefined, sa
   return 4
 }
 
+function wrongIsolation({ isolate, namespace, publish = [], reach = [] }: RunOptions): string | null {
+  if (isolate === true) return namespace === false ? '--isolate is a namespace: leave out --no-namespace' : null
+  if (publish.length + reach.length === 0) return null
+  return '--publish and --reach cross the network of an isolated run: add --isolate, or leave them out'
+}
+
 /** Exit code of the command; 2 for wrong use, 3 when Ostiary is not running, 4 when it refuses. */
 export async function runCommand(args: readonly string[], options: RunOptions): Promise<number> {
   const say = (line: string): void => void process.stderr.write(`${styleText('dim', 'ostiary:', { stream: process.stderr })} ${line}\n`)
@@ -61,12 +67,9 @@ export async function runCommand(args: readonly string[], options: RunOptions): 
     return 2
   }
   const crossings = { publish: options.publish ?? [], reach: options.reach ?? [] }
-  if (options.isolate !== true && crossings.publish.length + crossings.reach.length > 0) {
-    say('--publish and --reach cross the network of an isolated run: add --isolate, or leave them out')
-    return 2
-  }
-  if (options.isolate === true && options.namespace === false) {
-    say('--isolate is a namespace: leave out --no-namespace')
+  const wrong = wrongIsolation(options)
+  if (wrong !== null) {
+    say(wrong)
     return 2
   }
   const labels = labelsOf(options.label ?? [])
