@@ -110,11 +110,7 @@ export async function status({ dataDir, out }: Context, options: { readonly wait
     try {
       const body = await must(dataDir, 'GET', '/status', undefined, Math.max(1_000, waitSeconds * 1_000))
       if (body.ready === true) {
-        const proxy = body.listeners.find((one: { name: string }) => one.name === 'proxy').address
-        const outside = unbrokered(
-          body.runs.map((run: { root: string }) => run.root),
-          proxy,
-        )
+        const outside = outsideOf(body)
         out.value({ ...body, unbrokered: outside }, () => {
           printStatus(out.line, body)
           for (const { pid, agent } of outside)
@@ -131,6 +127,19 @@ export async function status({ dataDir, out }: Context, options: { readonly wait
     if (systemClock.monotonic() >= until) throw why
     await pause(100)
   }
+}
+
+function outsideOf(body: {
+  readonly runs?: readonly { root: string }[]
+  readonly listeners?: readonly { name: string; address: string }[]
+}) {
+  const proxy = body.listeners?.find((one) => one.name === 'proxy')?.address
+  return proxy === undefined
+    ? []
+    : unbrokered(
+        (body.runs ?? []).map((run) => run.root),
+        proxy,
+      )
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: JSON of the admin door
