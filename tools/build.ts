@@ -9,7 +9,13 @@ import { fileURLToPath } from 'node:url'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const compiler = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin', 'tsc')
 /** Reached by name at run time, never by an import that the compiler would see. */
-const byName = ['main.js', 'accept/evidence/owner-worker.js', 'accept/evidence/reader-main.js', 'launch/isolate-relay.js']
+const byName = [
+  'main.js',
+  'accept/evidence/owner-worker.js',
+  'accept/evidence/reader-main.js',
+  'audit/tile-worker.js',
+  'launch/isolate-relay.js',
+]
 
 rmSync(join(root, 'dist'), { recursive: true, force: true })
 const done = spawnSync(process.execPath, [compiler, '-p', 'tsconfig.build.json'], { cwd: root, stdio: ['ignore', 2, 2] })

@@ -152,14 +152,21 @@ async function start(options: AuditOptions, found: Found, held: Held): Promise<A
       refusals.close()
       closing = true
       keeper.stop()
-      try {
-        await journal.close()
-        await keeper.checkpoint()
-      } catch (error) {
-        log.error('audit closed with an error', { error: error instanceof Error ? error.message : String(error) })
-      }
+      await end(log, journal, keeper.checkpoint, tiles)
     },
     status: () => ({ size: journal.size, failed: failure !== null, lastCheckpointAt: keeper.at(), bytes }),
+  }
+}
+
+/** What is open is closed whatever fails: the next start repairs, and says so. */
+async function end(log: Log, journal: Journal, checkpoint: () => Promise<void>, tiles: Tiles): Promise<void> {
+  try {
+    await journal.close()
+    await checkpoint()
+  } catch (error) {
+    log.error('audit closed with an error', { error: error instanceof Error ? error.message : String(error) })
+  } finally {
+    await tiles.close()
   }
 }
 

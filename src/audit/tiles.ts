@@ -1,8 +1,10 @@
 // The tree on disk in the C2SP tlog-tiles layout: hash tiles, entry bundles, and the files of one checkpoint.
 // It must never be given an entry that is not yet synced in the journal, and never removes a partial before its full tile is durable.
-import { mkdir, readFile, rename, rm } from 'node:fs/promises'
+import { once } from 'node:events'
+import { readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { syncDir, writeSynced } from './disk.ts'
+import { Worker } from 'node:worker_threads'
+import type { TileFile } from './tile-worker.ts'
 import { createTree, nodeHash, type Tree } from './tree.ts'
 
 export const tileWidth = 256
@@ -56,6 +58,7 @@ export interface Tiles {
   write(): Promise<{ readonly size: number; readonly root: Buffer }>
   /** Removes the partials of full tiles that the last write() made; call it when the checkpoint is in place. */
   removePartials(): Promise<void>
+  close(): Promise<void>
 }
 
 interface Start {
@@ -66,11 +69,13 @@ interface Start {
 
 export function createTiles(dir: string, start: Start): Tiles {
   const levels = start.levels
-  let full: { path: string; bytes: Buffer }[] = []
-  let replaced: string[] = []
+  const writer = createWriter(dir)
+  let full: TileFile[] = []
+  const replaced: string[] = []
+  /** Directories of partials that are there: of this process, and those that the start found. */
+  const partialDirs = new Set(partials(start.size, levels, Buffer.concat(start.entries)).map(({ path }) => dirname(path)))
   let bundle = Buffer.allocUnsafe(64 * 1024)
   let used = 0
-  const known = new Set<string>()
   const tree: Tree = createTree(start.size, edgeOf(levels), completed)
 
   function completed(level: number, hash: Buffer): void {
@@ -80,7 +85,7 @@ export function createTiles(dir: string, start: Start): Tiles {
     if (hashes.length < tileWidth) return
     // The tree tells of this hash before it counts the leaf: size + 1 leaves are complete here.
     const index = (tree.size + 1) / tileWidth ** (level + 1) - 1
-    full.push({ path: tilePath(level, index, tileWidth), bytes: Buffer.concat(hashes) })
+    full.push({ path: tilePath(level, index, tileWidth), bytes: owned(hashes) })
     levels[level] = []
   }
 
@@ -107,7 +112,7 @@ export function createTiles(dir: string, start: Start): Tiles {
       keep(entry)
       tree.append(leaf)
       if (tree.size % tileWidth !== 0) return
-      full.push({ path: tilePath('entries', tree.size / tileWidth - 1, tileWidth), bytes: Buffer.from(bundle.subarray(0, used)) })
+      full.push({ path: tilePath('entries', tree.size / tileWidth - 1, tileWidth), bytes: owned([bundle.subarray(0, used)]) })
       used = 0
     },
     async write() {
@@ -115,45 +120,68 @@ export function createTiles(dir: string, start: Start): Tiles {
       const root = tree.root()
       const files = full
       full = []
-      replaced = files.map((file) => `${file.path}.p`)
-      files.push(...partials(size, levels, bundle.subarray(0, used)))
-      const dirs = new Set<string>()
-      for (const file of files) await place(dir, file, known, dirs)
-      for (const one of dirs) await syncDir(one)
-      for (const one of dirs) known.add(one)
+      replaced.push(...files.map((file) => `${file.path}.p`).filter((path) => partialDirs.delete(path)))
+      const edge = partials(size, levels, bundle.subarray(0, used))
+      for (const { path } of edge) partialDirs.add(dirname(path))
+      await writer.write([...files, ...edge])
       return { size, root }
     },
     async removePartials() {
-      for (const path of replaced) await rm(join(dir, path), { recursive: true, force: true })
-      replaced = []
+      for (const path of replaced.splice(0)) await rm(join(dir, path), { recursive: true, force: true })
     },
+    close: writer.close,
   }
 }
 
-/** Writes one file; its directory, and those above that are new, are added to `dirs` for their names to be made durable. */
-async function place(dir: string, file: { path: string; bytes: Buffer }, known: ReadonlySet<string>, dirs: Set<string>): Promise<void> {
-  const path = join(dir, file.path)
-  const parent = dirname(path)
-  if (!known.has(parent)) await mkdir(parent, { recursive: true })
-  for (let one = parent; one !== dirname(dir) && !known.has(one); one = dirname(one)) dirs.add(one)
-  dirs.add(parent)
-  // No checkpoint covers a full tile before this write of it has ended.
-  if (!file.path.includes('.p/')) return writeSynced(path, file.bytes)
-  // A partial of a higher level keeps its name over many checkpoints, and the one in force covers it: never is it open while it is short.
-  await writeSynced(`${path}.new`, file.bytes)
-  await rename(`${path}.new`, path)
-}
-
-function partials(size: number, levels: readonly (readonly Buffer[])[], bundle: Buffer): { path: string; bytes: Buffer }[] {
-  const files: { path: string; bytes: Buffer }[] = []
+function partials(size: number, levels: readonly (readonly Buffer[])[], bundle: Buffer): TileFile[] {
+  const files: TileFile[] = []
   levels.forEach((hashes, level) => {
     if (hashes.length === 0) return
     const index = Math.floor(size / tileWidth ** (level + 1))
-    files.push({ path: tilePath(level, index, hashes.length), bytes: Buffer.concat(hashes) })
+    files.push({ path: tilePath(level, index, hashes.length), bytes: owned(hashes) })
   })
-  if (bundle.length > 0)
-    files.push({ path: tilePath('entries', Math.floor(size / tileWidth), size % tileWidth), bytes: Buffer.from(bundle) })
+  if (bundle.length > 0) files.push({ path: tilePath('entries', Math.floor(size / tileWidth), size % tileWidth), bytes: owned([bundle]) })
   return files
+}
+
+/** In a memory of its own, which the writer is given without a copy. */
+function owned(parts: readonly Buffer[]): Buffer {
+  const bytes = Buffer.allocUnsafeSlow(parts.reduce((length, part) => length + part.length, 0))
+  let at = 0
+  for (const part of parts) at += part.copy(bytes, at)
+  return bytes
+}
+
+/** One write at a time; the thread starts with the first. */
+function createWriter(dir: string): { write(files: readonly TileFile[]): Promise<void>; close(): Promise<void> } {
+  let worker: Worker | null = null
+  const start = (): Worker => {
+    const file = import.meta.url.endsWith('.ts') ? './tile-worker.ts' : './tile-worker.js'
+    const started = new Worker(new URL(file, import.meta.url), { stdin: false, env: {} })
+    started.unref()
+    return started
+  }
+  return {
+    async write(files) {
+      worker ??= start()
+      const ends = new AbortController()
+      const answered = once(worker, 'message', ends)
+      const ended = once(worker, 'exit', ends).then(() => ['the thread that writes tiles ended'])
+      worker.postMessage(
+        { dir, files },
+        files.map(({ bytes }) => bytes.buffer as ArrayBuffer),
+      )
+      const [problem] = (await Promise.race([answered, ended])) as [string | null]
+      ended.catch(() => {})
+      answered.catch(() => {})
+      ends.abort()
+      if (problem !== null) throw new Error(problem)
+    },
+    async close() {
+      await worker?.terminate()
+      worker = null
+    },
+  }
 }
 
 /** Widths of the partial tiles of a tree of this size, by level (C2SP tlog-tiles: floor(s / 256^l) mod 256). */
