@@ -4,6 +4,7 @@ import { type Accept, createAccept } from '../accept/accept.ts'
 import { createLeaves } from '../accept/authority.ts'
 import { createGather } from '../accept/evidence/peer.ts'
 import type { Reader } from '../accept/evidence/reader-client.ts'
+import { looksLikeKey } from '../catalog/leaks.ts'
 import type { Config } from '../config/config.ts'
 import { call } from '../flow/call.ts'
 import { lease } from '../flow/lease.ts'
@@ -54,6 +55,8 @@ export function createProxyPlane({ listen, ground, inForce, upstream, runEvidenc
     inject: createInject({
       placeholders: runs.placeholders,
       trip: (identity) => runs.trip(identity.run, `${identity.workload}@${identity.address}`),
+      shape: looksLikeKey,
+      recognise: (value) => ground.vault.values.recognise(value),
     }),
     scrub: createScrub({ limits }),
     distrust: (one) => inForce.obtain.distrust(one),

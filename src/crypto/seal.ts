@@ -44,6 +44,11 @@ export function fingerprint(key: Buffer, secret: Secret): string {
   return createHmac('sha256', key).update('fingerprint').update(secret.reveal()).digest('hex').slice(0, 12)
 }
 
+/** Knows text again that is not ours and that may not be kept: nobody without the key can try guesses against it. */
+export function recognise(key: Buffer, text: string): string {
+  return createHmac('sha256', key).update('foreign').update(text).digest('hex').slice(0, 32)
+}
+
 /** Parts that no choice of their text can shift into each other. */
 export function associate(...parts: readonly string[]): string {
   return parts.map((part) => `${Buffer.byteLength(part)}:${part}`).join(',')

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import { hash } from 'node:crypto'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { anthropic } from '../catalog/anthropic.ts'
 import { gemini } from '../catalog/gemini.ts'
 import { github } from '../catalog/github.ts'
+import { looksLikeKey } from '../catalog/leaks.ts'
 import { openai } from '../catalog/openai.ts'
 import { findHeadEnd, noBody, type RequestMessage, readRequestHead } from '../http/read-head.ts'
 import { writeRequestHead } from '../http/write-head.ts'
@@ -87,6 +89,8 @@ function ask({ service = openai, target = '/v1/x', fields = [], run = 'run-1', c
   const inject = createInject({
     placeholders: { marker, of: (id, name) => (id === 'run-1' ? (minesOf[name] ?? null) : null) },
     trip: (one) => trips.push(one),
+    shape: looksLikeKey,
+    recognise: (text) => hash('sha256', `test ${text}`).slice(0, 32),
   })
   const attempt = (one: Call): Edits | Refusal => {
     try {
@@ -179,11 +183,20 @@ test('query, basic and a header of the configuration: exactly one slot is filled
     ask({ fields: [`Authorization: Bearer ${mine}`, `X_Custom: ${attackers}`], credential: custom }).code,
     'inject.foreign_credential',
   )
-  const outside = ask({ run: null, target: '/v1/x?sig=a', fields: [`X-Custom: ${attackers}`], credential: custom })
+  const outside = ask({ run: null, target: '/v1/x?sig=a', fields: ['X-Custom: anything'], credential: custom })
   assert.deepEqual(lines(outside).slice(2), [`x-custom: ${real}`])
 })
 
 const basicOf = (text: string): string => `Basic ${Buffer.from(text).toString('base64')}`
+
+/** The same with a text that no vendor gives out. */
+function standingIn(form: Asked): Asked {
+  const other = (text: string): string =>
+    text.replaceAll(attackers, 'stand-in').replace(/Basic (\S+)/, (_, pair: string) => {
+      return basicOf(Buffer.from(pair, 'base64').toString().replaceAll(attackers, 'stand-in'))
+    })
+  return { ...form, ...(form.target && { target: other(form.target) }), ...(form.fields && { fields: form.fields.map(other) }) }
+}
 
 test('the own key of an attacker is refused in every slot and every spelling, whether the placeholder is there too or not', () => {
   const forms: readonly Asked[] = [
@@ -230,9 +243,12 @@ test('the own key of an attacker is refused in every slot and every spelling, wh
     assert.equal(both.code, 'inject.foreign_credential', told)
     const behind = ask({ ...form, fields: [...(form.fields ?? []), `Authorization: Bearer ${mine}`] })
     assert.equal(behind.code, 'inject.foreign_credential', told)
-    // Outside a run it never reaches the vendor.
-    const outside = ask({ ...form, run: null })
-    assert.ok(outside.code === '' && !outside.head.includes('attackers') && outside.notes.length === 1, told)
+    // Outside a run a key is refused as well; what only stands for one never reaches the vendor.
+    const foreign = ask({ ...form, run: null })
+    if (told.includes(attackers) || told.includes(Buffer.from(`:${attackers}`).toString('base64')))
+      assert.equal(foreign.code, 'inject.foreign_credential', told)
+    const outside = ask({ ...standingIn(form), run: null })
+    assert.ok(outside.code === '' && !outside.head.includes('stand-in') && outside.notes.length === 1, told)
     assert.equal(
       lines(outside)
         .filter((line) => /^authorization:/i.test(line))
@@ -354,7 +370,7 @@ test('what was injected does not change when the lease is wiped before the head 
     const bytes = Buffer.from('GET / HTTP/1.1\r\nHost: api.openai.com\r\n\r\n')
     const head = readRequestHead(bytes, 0, bytes.length)
     const call = { head, target: { path: '/', query: '', host: 'api.openai.com' }, service: openai } as unknown as Call
-    const inject = createInject({ placeholders: { marker, of: () => null }, trip: () => {} })
+    const inject = createInject({ placeholders: { marker, of: () => null }, trip: () => {}, shape: () => null, recognise: () => '' })
     const edits = inject(call, { run: null } as unknown as Identity, make(secret), { note: () => {} })
     secret.wipe()
     assert.ok(edits.set[0]?.[1].toString().endsWith(real))
@@ -380,22 +396,16 @@ test('generated: outside a run nothing of an attacker reaches any credential slo
     'Cookie',
     'XI-API-KEY',
   )
-  const value = fc.constantFrom(attackers, `Bearer ${attackers}`, `a=${attackers}; key=${attackers}`, basicOf(attackers), `Basic`, '')
-  const parameter = fc.constantFrom(
-    `key=${attackers}`,
-    `%6Bey=${attackers}`,
-    `a=b`,
-    `;access_token=${attackers}`,
-    '',
-    `API_KEY=${attackers}`,
-  )
+  const other = 'of-an-attacker'
+  const value = fc.constantFrom(other, `Bearer ${other}`, `a=${other}; key=${other}`, basicOf(other), `Basic`, '')
+  const parameter = fc.constantFrom(`key=${other}`, `%6Bey=${other}`, `a=b`, `;access_token=${other}`, '', `API_KEY=${other}`)
   fc.assert(
     fc.property(fc.array(fc.tuple(name, value), { maxLength: 6 }), fc.array(parameter, { maxLength: 4 }), (fields, parameters) => {
       const target = `/v1/x${parameters.length === 0 ? '' : `?${parameters.join('&')}`}`
       for (const service of [openai, gemini, crm]) {
         const got = ask({ run: null, service, target, fields: fields.map(([one, text]) => `${one}: ${text}`) })
         assert.equal(got.code, '')
-        assert.ok(!got.head.includes('attackers'), got.head)
+        assert.ok(!got.head.includes('attacker'), got.head)
         assert.equal(lines(got).filter((line) => /key|authorization|cookie|token/i.test(line)).length, 1, got.head)
       }
     }),
@@ -416,4 +426,39 @@ test('GitHub: a placeholder in any scheme becomes Bearer at the API and the pass
   assert.equal(written('github.com', pair('ann:ghp_herOwn')).code, 'inject.foreign_credential')
   // Outside a run nobody could show a placeholder: it is injected.
   assert.deepEqual(lines(ask({ service: at('github.com'), run: null })).slice(2), [`Authorization: ${pair(`x-access-token:${real}`)}`])
+})
+
+test('a key of any vendor of the catalog, outside a run too: refused, named by whose it looks, and known again by a keyed hash', () => {
+  const keys: readonly (readonly [string, string])[] = [
+    ['anthropic', `sk-ant-api03-${'b'.repeat(40)}`],
+    ['openai', attackers],
+    ['google', `AIza${'c'.repeat(35)}`],
+    ['github', `ghp_${'d'.repeat(36)}`],
+    ['aws', `ABSK${'e'.repeat(44)}`],
+    ['jwt', `eyJ${'f'.repeat(20)}.eyJ${'f'.repeat(20)}.${'f'.repeat(43)}`],
+  ]
+  for (const [vendor, key] of keys)
+    for (const run of [null, 'run-1'])
+      for (const field of [`X-Api-Key: ${key}`, `Authorization: ${basicOf(`${key}:x`)}`, `Helicone-Auth: ${key}`, `X-Auth-Key: ${key}`]) {
+        const got = ask({ run, fields: [field] })
+        assert.equal(got.code, 'inject.foreign_credential', `${run} ${field}`)
+        assert.ok(got.detail.endsWith(`: ${vendor} key hmac-sha256:${hash('sha256', `test ${key}`).slice(0, 32)}`), got.detail)
+        assert.ok(!got.detail.includes(key.slice(4)) && got.trips.length === 0, got.detail)
+      }
+  // Many at once are one refusal that names the first few.
+  assert.equal(
+    ask({ fields: ['Api-Key', 'X-Auth-Key', 'Apikey', 'X-Token', 'X-Apikey', 'Access-Token'].map((name) => `${name}: x`) }).detail.split(
+      '; ',
+    ).length,
+    4,
+  )
+})
+
+test('a client that holds the very credential that it is given brings nothing foreign', () => {
+  const held = `sk-proj-${'h'.repeat(40)}`
+  const credential: Credential = { kind: 'bearer', token: new Secret(held) }
+  const got = ask({ run: null, fields: [`Authorization: Bearer ${held}`], credential })
+  assert.deepEqual([got.code, lines(got).slice(2), got.notes.length], ['', [`Authorization: Bearer ${held}`], 1])
+  assert.equal(ask({ run: null, fields: [`Authorization: Bearer ${held}x`], credential }).code, 'inject.foreign_credential')
+  assert.equal(ask({ fields: [`Authorization: Bearer ${held}`], credential }).code, 'inject.foreign_credential')
 })

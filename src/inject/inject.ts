@@ -5,7 +5,7 @@ import type { Credential } from '../model/credential.ts'
 import type { Identity } from '../model/identity.ts'
 import type { Edits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
-import type { Secret } from '../model/secret.ts'
+import { Secret } from '../model/secret.ts'
 import type { Service } from '../model/service.ts'
 import { type Found, type Scan, type Slots, scan, slotsOf } from './slots.ts'
 
@@ -19,11 +19,16 @@ export interface InjectOptions {
   readonly placeholders: Placeholders
   /** Counts against the attested sender, never against the owner of what was sent (invariant 17). */
   readonly trip: (identity: Identity) => void
+  /** Whose key the value looks like; null: nobody's. */
+  readonly shape: (value: string) => string | null
+  /** Keyed: the same value is recognised in two records of this installation, and cannot be guessed from one. */
+  readonly recognise: (value: string) => string
 }
 
 export type Inject = (call: Call, identity: Identity, credential: Credential, record: { note(text: string): void }) => Edits
 
-export function createInject({ placeholders, trip }: InjectOptions): Inject {
+export function createInject(options: InjectOptions): Inject {
+  const { placeholders, trip } = options
   const { marker } = placeholders
   return (call, identity, credential, record) => {
     const { service } = call
@@ -36,9 +41,19 @@ export function createInject({ placeholders, trip }: InjectOptions): Inject {
       throw new Refusal('inject.foreign_placeholder', service.name)
     }
     const foreign = seen.found.filter((one) => one.value !== '' && one.value !== own)
-    if (service.credential === 'none' || identity.run !== null) {
-      if (foreign.length > 0) throw new Refusal('inject.foreign_credential', namesOf(foreign))
-    } else if (foreign.length > 0) record.note(`removed what the agent sent in ${namesOf(foreign)}`)
+    if (foreign.length > 0) {
+      // Outside a run clients send something that stands for a key, since they must: that goes. Somebody's key does not pass for it.
+      const strict = service.credential === 'none' || identity.run !== null
+      if (strict || foreign.some((one) => keyOf(one, options, credential) !== null))
+        throw new Refusal(
+          'inject.foreign_credential',
+          foreign
+            .slice(0, namedMax)
+            .map((one) => described(one, options))
+            .join('; '),
+        )
+      record.note(`removed what the agent sent in ${namesOf(foreign)}`)
+    }
     if (seen.cookie !== null) record.note('removed cookies that the service does not list')
     // What is left with a value is the run's own placeholder in the service's own slot.
     const meant = identity.run === null || service.credential === 'none' || seen.found.some((one) => one.value !== '')
@@ -57,6 +72,34 @@ function strays({ value, rest, ofService }: Found, own: string | null, marker: s
 
 function namesOf(found: readonly Found[]): string {
   return found.length === 1 ? (found[0] as Found).name : [...new Set(found.map((one) => one.name))].join(', ')
+}
+
+/** More would not fit the field of a record. */
+const namedMax = 4
+
+/** The part of it that looks like a key of anybody but us: password, user, or a value without its scheme. */
+function keyOf(found: Found, { shape }: InjectOptions, credential: Credential): string | null {
+  for (const text of [found.value, found.rest]) if (shape(text) !== null && !isOurs(text, credential)) return text
+  return null
+}
+
+/** A client that holds the very credential that it is given brings nothing foreign. */
+function isOurs(text: string, credential: Credential): boolean {
+  const own =
+    credential.kind === 'bearer'
+      ? credential.token
+      : credential.kind === 'header' || credential.kind === 'query'
+        ? credential.value
+        : credential.kind === 'basic'
+          ? credential.password
+          : null
+  return own?.equals(new Secret(text)) ?? false
+}
+
+/** Where it stood, whose it looks like, and by what it is known again; never itself. */
+function described(found: Found, { shape, recognise }: InjectOptions): string {
+  const text = shape(found.value) === null && shape(found.rest) !== null ? found.rest : found.value
+  return `${found.name}: ${shape(text) ?? 'unknown'} key hmac-sha256:${recognise(text)}`
 }
 
 function editsFor(call: Call, service: Service, credential: Credential, slots: Slots, seen: Scan): Edits {

@@ -61,6 +61,23 @@ const knownHeaders = [
   'dd-api-key',
   'dd-application-key',
   'x-amz-security-token',
+  // What gateways in front of vendors take, and what a lenient origin reads as one of the above.
+  'x-authorization',
+  'x-forwarded-authorization',
+  'x-original-authorization',
+  'x-secret-key',
+  'x-auth-key',
+  'apikey',
+  'x-apikey',
+  'access-token',
+  'openai-api-key',
+  'x-openai-api-key',
+  'anthropic-api-key',
+  'x-anthropic-api-key',
+  'x-gemini-api-key',
+  'x-portkey-api-key',
+  'helicone-auth',
+  'cf-aig-authorization',
 ]
 
 /** Query parameters in which some vendor takes one, without `$`, `-`, `_` and `.`. */

@@ -1,5 +1,5 @@
 // Sealed values: what is stored opens only under the data key and for the purpose that it was sealed for.
-import { associate, fingerprint, newKey, open, seal, sealSecret } from '../crypto/seal.ts'
+import { associate, fingerprint, newKey, open, recognise, seal, sealSecret } from '../crypto/seal.ts'
 import type { Purpose } from '../model/kind.ts'
 import { limits } from '../model/limits.ts'
 import { Secret } from '../model/secret.ts'
@@ -21,6 +21,8 @@ export interface SealedValues {
   get(kind: SealedKind, name: string, purpose: string): Promise<Secret | 'purpose' | null>
   list(kind: SealedKind): Promise<readonly SealedRow[]>
   remove(kind: SealedKind, name: string): Promise<boolean>
+  /** Keyed hash of text that is not stored: the same over restarts, and of this installation only. */
+  recognise(text: string): string
   close(): void
 }
 
@@ -76,6 +78,11 @@ export function createSealedValues(database: Database, keyEncryptionKey: Buffer)
     },
     async remove(kind, name) {
       return Number(drop.run(kind, key(kind, name)).changes) > 0
+    },
+    recognise(text) {
+      // A wiped key is one that everybody knows.
+      if (closed) throw new Error('the store is closed')
+      return recognise(dataKey, text)
     },
     close() {
       closed = true

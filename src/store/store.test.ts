@@ -241,3 +241,16 @@ test('killed at any moment: what was put is there, and the store opens', async (
   values.close()
   database.close()
 })
+
+test('foreign text is known again after a restart, here only, and not once the store is closed', () => {
+  const database = openDatabase(join(directory(), 'store.db'))
+  const key = newKey()
+  const values = createSealedValues(database, key)
+  const mark = values.recognise('sk-proj-somebody')
+  assert.match(mark, /^[0-9a-f]{32}$/)
+  assert.equal(createSealedValues(database, key).recognise('sk-proj-somebody'), mark)
+  assert.notEqual(values.recognise('sk-proj-somebodY'), mark)
+  assert.notEqual(createSealedValues(openDatabase(join(directory(), 'other.db')), newKey()).recognise('sk-proj-somebody'), mark)
+  values.close()
+  assert.throws(() => values.recognise('sk-proj-somebody'), /closed/)
+})
