@@ -3,7 +3,7 @@
 import { collect, FlowSource, wholeFlow } from '../http/flow.ts'
 import { BodyReader } from '../http/read-body.ts'
 import { type Framing, noBody, type RequestMessage } from '../http/read-head.ts'
-import { chunkEnd, chunkStart, lastChunk, wholeChunk } from '../http/write-body.ts'
+import { lastChunk, writePiece, writeWhole } from '../http/write-body.ts'
 import { writeResponseHead } from '../http/write-head.ts'
 import type { Answered, Call, ConnectionMemory } from '../model/call.ts'
 import type { Edits, Flow, ResponseHead, Sink } from '../model/message.ts'
@@ -21,7 +21,7 @@ export interface Aimed {
 }
 
 const continueLine = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n')
-const oneWriteBytesMax = 16 * 1024
+const nothing = Buffer.alloc(0)
 
 /** A body that may turn out to have come whole with its head: the same Flow before and after, so that nobody holds a dead one. */
 class RequestBody implements Flow {
@@ -99,7 +99,7 @@ export class AgentCall implements Call {
         },
       }
     if (framing.kind === 'none' || (framing.kind === 'length' && framing.length === 0)) {
-      this.body = wholeFlow(Buffer.alloc(0))
+      this.body = wholeFlow(nothing)
       return
     }
     this.#reader = new BodyReader(framing, 'request', {
@@ -212,14 +212,7 @@ export class AgentCall implements Call {
       return this.#stream(body, keepAlive)
     }
     if (whole === null) body.cancel()
-    if (whole === null || whole.length === 0 || bodiless) socket.write(bytes)
-    else if (whole.length <= oneWriteBytesMax) socket.write(Buffer.concat([bytes, whole], bytes.length + whole.length))
-    else {
-      socket.cork()
-      socket.write(bytes)
-      socket.write(whole)
-      socket.uncork()
-    }
+    writeWhole(socket, bytes, bodiless ? nothing : (whole ?? nothing))
     this.#finish(keepAlive)
     return Promise.resolve({ bytes: bodiless ? 0 : (whole?.length ?? 0) })
   }
@@ -257,7 +250,7 @@ export class AgentCall implements Call {
             return false
           }
           this.#moved = this.#owner.monotonic()
-          return this.#write(chunk, body.length < 0)
+          return writePiece(this.#to.socket, chunk, body.length < 0)
         },
         end: (trailers) => {
           if (this.#answering === null) return
@@ -272,20 +265,6 @@ export class AgentCall implements Call {
         },
       })
     })
-  }
-
-  /** The chunk is only lent, so what the socket may keep is copied. False: the agent takes it slower than it comes. */
-  #write(chunk: Buffer, chunked: boolean): boolean {
-    const { socket } = this.#to
-    if (chunk.length === 0) return true
-    if (!chunked) return socket.write(Buffer.from(chunk))
-    if (chunk.length <= oneWriteBytesMax) return socket.write(wholeChunk(chunk))
-    socket.cork()
-    socket.write(chunkStart(chunk.length))
-    socket.write(Buffer.from(chunk))
-    const more = socket.write(chunkEnd)
-    socket.uncork()
-    return more
   }
 
   /** A request body that nobody read to its end makes the rest of the connection unreadable. */

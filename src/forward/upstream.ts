@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import { emptyFlow, FlowSource, wholeFlow } from '../http/flow.ts'
 import { BodyReader } from '../http/read-body.ts'
 import { type Framing, findHeadEnd, type ResponseMessage, readResponseHead } from '../http/read-head.ts'
-import { chunkEnd, chunkStart, lastChunk, wholeChunk } from '../http/write-body.ts'
+import { lastChunk, writePiece, writeWhole } from '../http/write-body.ts'
 import type { Limits } from '../model/limits.ts'
 import type { Flow, Sink } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
@@ -28,7 +28,6 @@ export type UpstreamLimits = Pick<Limits, 'answerHeadMs' | 'answerStallMs' | 'he
 
 type Trailers = readonly (readonly [string, string])[]
 
-const smallChunkBytes = 16 * 1024
 const nothing = Buffer.alloc(0)
 
 export class Upstream {
@@ -109,7 +108,7 @@ export class Upstream {
       const { whole } = body
       if (whole !== null) {
         this.#requestDone = true
-        this.#write(head, whole)
+        writeWhole(this.socket, head, whole)
         return
       }
       this.#requestDone = false
@@ -117,19 +116,6 @@ export class Upstream {
       this.socket.write(head)
       body.start(this.#requestSink(framing))
     })
-  }
-
-  /** Head and small body leave in one write, and in one TLS record. */
-  #write(head: Buffer, whole: Buffer): void {
-    const { socket } = this
-    if (whole.length === 0) socket.write(head)
-    else if (whole.length <= smallChunkBytes) socket.write(Buffer.concat([head, whole], head.length + whole.length))
-    else {
-      socket.cork()
-      socket.write(head)
-      socket.write(whole)
-      socket.uncork()
-    }
   }
 
   #requestSink(framing: Framing): Sink {
@@ -140,16 +126,7 @@ export class Upstream {
       data: (chunk) => {
         if (!mine()) return true
         this.#movedAt = this.#now()
-        // The chunk is lent, and TLS keeps what it cannot write at once: so it is copied.
-        if (framing.kind !== 'chunked') return socket.write(Buffer.from(chunk))
-        if (chunk.length === 0) return true
-        if (chunk.length <= smallChunkBytes) return socket.write(wholeChunk(chunk))
-        socket.cork()
-        socket.write(chunkStart(chunk.length))
-        socket.write(Buffer.from(chunk))
-        const more = socket.write(chunkEnd)
-        socket.uncork()
-        return more
+        return writePiece(socket, chunk, framing.kind === 'chunked')
       },
       end: (trailers) => {
         if (!mine()) return

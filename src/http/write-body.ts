@@ -3,16 +3,43 @@ import { tokenByte } from './bytes.ts'
 
 const crlf = Buffer.from('\r\n')
 
-export function chunkStart(size: number): Buffer {
-  if (size <= 0) throw new RangeError('a chunk has content')
-  return Buffer.from(`${size.toString(16)}\r\n`, 'latin1')
+/** What fits into one TLS record is put together and leaves in one write. */
+const oneWriteBytesMax = 16 * 1024
+
+/** Of a socket. */
+interface Writable {
+  write(bytes: Buffer): boolean
+  cork(): void
+  uncork(): void
 }
 
-export const chunkEnd = crlf
+/** Head and body that are both there: small ones leave in one write, and in one TLS record. */
+export function writeWhole(to: Writable, head: Buffer, body: Buffer): void {
+  if (body.length === 0) to.write(head)
+  else if (body.length <= oneWriteBytesMax) to.write(Buffer.concat([head, body], head.length + body.length))
+  else {
+    to.cork()
+    to.write(head)
+    to.write(body)
+    to.uncork()
+  }
+}
 
-/** One buffer with the chunk's line, content and end: small chunks leave in one write. */
-export function wholeChunk(content: Buffer): Buffer {
-  if (content.length === 0) return content
+/** A piece of a body. It is only lent, and a socket keeps what it cannot write at once: so it is copied. False: it is full. */
+export function writePiece(to: Writable, piece: Buffer, chunked: boolean): boolean {
+  if (piece.length === 0) return true
+  if (!chunked) return to.write(Buffer.from(piece))
+  if (piece.length <= oneWriteBytesMax) return to.write(wholeChunk(piece))
+  to.cork()
+  to.write(Buffer.from(`${piece.length.toString(16)}\r\n`, 'latin1'))
+  to.write(Buffer.from(piece))
+  const more = to.write(crlf)
+  to.uncork()
+  return more
+}
+
+/** One buffer with the chunk's line, content and end. */
+function wholeChunk(content: Buffer): Buffer {
   const line = `${content.length.toString(16)}\r\n`
   const out = Buffer.allocUnsafe(line.length + content.length + 2)
   out.write(line, 0, 'latin1')
