@@ -6,7 +6,6 @@ import type { Call } from '../model/call.ts'
 import type { Limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
 import { AgentCall, type Aimed } from './call.ts'
-import { modernConnect } from './old-connect.ts'
 import { refusalBytes } from './refuse.ts'
 import { checkUpgrade } from './upgrade.ts'
 
@@ -171,8 +170,7 @@ export class Connection implements Held {
     }
     let head: RequestMessage
     try {
-      const old = modernConnect(buffer, end)
-      head = old === null ? readRequestHead(buffer, 0, end) : readRequestHead(old, 0, old.length)
+      head = readRequestHead(buffer, 0, end)
     } catch (error) {
       this.#refuse(asRefusal(error), null)
       return false

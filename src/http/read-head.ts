@@ -101,10 +101,13 @@ export function readRequestHead(buffer: Buffer, start: number, end: number): Req
   if (at - targetStart > limits.targetBytesMax) throw new Refusal('http.target_too_long')
   head.target = buffer.toString('latin1', targetStart, at)
   at++
-  if (buffer.toString('latin1', at, at + 10) !== 'HTTP/1.1\r\n') throw version(buffer, at)
+  const old = buffer.toString('latin1', at, at + 10) !== 'HTTP/1.1\r\n'
+  // Python's http.client before 3.12 (and with it urllib, requests, boto3) opens tunnels by CONNECT of HTTP/1.0. No other method:
+  // CONNECT has no body, so that an older version cannot change where a message ends.
+  if (old && (head.method !== 'CONNECT' || buffer.toString('latin1', at, at + 10) !== 'HTTP/1.0\r\n')) throw version(buffer, at)
   head.kind = kindOf(head.method, head.target)
   readFields(head, at + 10, end, 'request')
-  readRequestMeaning(head)
+  readRequestMeaning(head, old)
   return head
 }
 
@@ -160,7 +163,8 @@ interface Counts {
   coding: number
 }
 
-function readRequestMeaning(head: RequestMessage): void {
+/** `old`: of HTTP/1.0, which knows no Host: its authority stands in the target alone. */
+function readRequestMeaning(head: RequestMessage, old: boolean): void {
   const counts: Counts = { host: -1, length: -1, coding: -1 }
   for (let index = 0; index < head.names.length; index++) {
     switch (head.names[index]) {
@@ -186,9 +190,9 @@ function readRequestMeaning(head: RequestMessage): void {
       default:
     }
   }
-  // RFC 9112 §3.2: exactly one Host, of every request.
-  if (counts.host < 0) throw bad('request', 'no Host')
-  head.host = head.value(counts.host)
+  // RFC 9112 §3.2: exactly one Host, of every request of HTTP/1.1.
+  if (counts.host < 0 && !old) throw bad('request', 'no Host')
+  head.host = counts.host < 0 ? head.target : head.value(counts.host)
   if (!/^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/.test(head.host)) throw bad('request', 'Host is not a plain authority')
   if (counts.coding >= 0 && counts.length >= 0) throw bad('request', 'Content-Length stands beside Transfer-Encoding')
   if (head.method === 'CONNECT' && (counts.coding >= 0 || counts.length >= 0)) throw bad('request', 'CONNECT with a body')
