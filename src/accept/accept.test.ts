@@ -2,6 +2,9 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import tls from 'node:tls'
+import { wholeFlow } from '../http/flow.ts'
+import type { Call } from '../model/call.ts'
+import { noEdits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
 import {
   bodyOf,
@@ -12,6 +15,7 @@ import {
   localPeer,
   openDoor,
   read,
+  responseHead,
   say,
   tunnelled,
   wholeAnswer,
@@ -227,6 +231,31 @@ test('base URL: only its own name, no web page, never a CORS header', async () =
     const refused = await say(port, preflight)
     assert.match(refused, /^HTTP\/1\.1 403 .*accept\.browser/s)
     assert.doesNotMatch(refused, /access-control/i)
+  })
+})
+
+test('base URL: an address in the answer at which the agent goes on leads back through it, and no other', async () => {
+  let url = ''
+  const onCall = async (call: Call): Promise<void> => {
+    await call.answer(responseHead(200, { 'x-upload-url': url, 'x-other': url }), noEdits, wholeFlow(Buffer.from('ok')))
+  }
+  const door = await openDoor({ onCall })
+  await closing(door, async () => {
+    const host = `localhost:${door.basePort}`
+    const led = async (path: string): Promise<string | undefined> =>
+      /x-upload-url: (.*)\r/.exec(await say(door.basePort, get(path, host)))?.[1]
+    for (const there of ['https://files.test', 'https://files.test:443']) {
+      url = `${there}/upload/v1/files?id=1&x=https://files.test/`
+      assert.equal(await led('/r/run-0a1b2c/files/upload'), `http://${host}/r/run-0a1b2c/files/upload/v1/files?id=1&x=https://files.test/`)
+      assert.equal(await led('/files/upload'), `http://${host}/files/upload/v1/files?id=1&x=https://files.test/`)
+      assert.equal(await led('/openai/v1/files'), url, 'a service that names no such field')
+    }
+    for (url of ['https://files.test.evil/u', 'http://files.test/u', 'https://files.test:8443/u', 'https://x@files.test/u', '/u'])
+      assert.equal(await led('/files/upload'), url)
+    url = 'https://files.test/u'
+    const through = await inside(door, get('/u', 'files.test'), { authority: 'files.test:443' })
+    assert.match(through, /x-upload-url: https:\/\/files\.test\/u\r/, 'who came by CONNECT goes on by CONNECT')
+    assert.match(await say(door.basePort, get('/files/u', host)), /x-other: https:\/\/files\.test\/u\r/)
   })
 })
 

@@ -4,6 +4,7 @@ import { Refusal } from '../model/refusal.ts'
 import type { Service } from '../model/service.ts'
 import type { Target, Way } from '../model/target.ts'
 import { type Authority, ambiguousPath, parseAuthority } from './canonical.ts'
+import { type LeadBack, leadBackOf } from './lead-back.ts'
 
 export interface Lookup {
   find(scheme: 'https' | 'http', host: string, port: number): Service | null
@@ -21,6 +22,8 @@ export function managed(lookup: Lookup, host: string): boolean {
 export interface Aim {
   readonly target: Target
   readonly service: Service | null
+  /** How addresses in the answer are led back through the base URL. */
+  readonly leadBack?: LeadBack | undefined
 }
 
 /** A request inside an intercepted tunnel. */
@@ -70,7 +73,9 @@ export function aimBaseUrl(head: RequestMessage, names: ReadonlySet<string>, loo
   const prefixed = service.basePrefix === '' || rest === service.basePrefix || rest.startsWith(`${service.basePrefix}/`)
   const path = prefixed ? rest : `${service.basePrefix}${rest}`
   const authority = { host: service.hosts[0] as string, port: service.port }
-  return { ...targetOf(head, `${path}${match[4] ?? ''}`, service.scheme, authority, 'base-url', lookup), pointer: match[1] ?? null }
+  const aim = targetOf(head, `${path}${match[4] ?? ''}`, service.scheme, authority, 'base-url', lookup)
+  const mapped = `${match[1] === undefined ? '' : `/r/${match[1]}`}/${match[2]}`
+  return { ...aim, leadBack: leadBackOf(head, mapped, service), pointer: match[1] ?? null }
 }
 
 function targetOf(head: RequestMessage, target: string, scheme: 'https' | 'http', authority: Authority, way: Way, lookup: Lookup): Aim {

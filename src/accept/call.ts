@@ -12,12 +12,14 @@ import type { Service } from '../model/service.ts'
 import type { AgentUpgrade, Opened } from '../model/socket.ts'
 import type { Target } from '../model/target.ts'
 import type { Connection, ConnectionOwner } from './connection.ts'
+import { type LeadBack, leadBack } from './lead-back.ts'
 import { refusalBytes } from './refuse.ts'
 
 export interface Aimed {
   readonly target: Target
   readonly service: Service | null
   readonly memory: ConnectionMemory
+  readonly leadBack?: LeadBack | undefined
 }
 
 const continueLine = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n')
@@ -69,6 +71,7 @@ export class AgentCall implements Call {
   #incoming: RequestBody | null = null
   #broken = false
   #continueOwed: boolean
+  readonly #leadBack: LeadBack | undefined
   #whenGone: (() => void)[] = []
   #answering: { readonly body: Flow; readonly reject: (error: Error) => void } | null = null
   #answerBegun = false
@@ -90,6 +93,7 @@ export class AgentCall implements Call {
     this.service = aimed.service
     this.connection = aimed.memory
     this.#continueOwed = head.expectContinue
+    this.#leadBack = aimed.leadBack
     const { framing } = head
     if (head.upgrade)
       this.upgrade = {
@@ -200,7 +204,7 @@ export class AgentCall implements Call {
     const framing: Framing = bodiless ? noBody : body.length >= 0 ? { kind: 'length', length: body.length } : { kind: 'chunked' }
     let bytes: Buffer
     try {
-      bytes = writeResponseHead(head, edits, framing, keepAlive)
+      bytes = writeResponseHead(head, leadBack(this.#leadBack, head, edits), framing, keepAlive)
     } catch (error) {
       body.cancel()
       return Promise.reject(error)

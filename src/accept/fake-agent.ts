@@ -45,6 +45,7 @@ export function service(part: Partial<Service> & { readonly name: string; readon
 export const services: readonly Service[] = [
   service({ name: 'openai', hosts: ['api.openai.test'], actions: [{ action: 'inference', path: '/v1/**' }] }),
   service({ name: 'anthropic', hosts: ['api.anthropic.test'], basePrefix: '/v1', origins: ['https://app.test'] }),
+  service({ name: 'files', hosts: ['files.test'], addressFields: ['x-upload-url'] }),
   service({ name: 'docs', hosts: ['docs.test'], methods: ['GET', 'HEAD'] }),
   service({ name: 'plain', hosts: ['plain.test'], scheme: 'http', port: 80 }),
   service({ name: 'literal', hosts: ['192.0.2.7'] }),

@@ -11,6 +11,7 @@ import type { Service } from '../model/service.ts'
 import type { Target } from '../model/target.ts'
 import type { Aimed } from './call.ts'
 import type { ConnectionOwner } from './connection.ts'
+import { type LeadBack, leadBack } from './lead-back.ts'
 import { refuseStream, respond } from './refuse.ts'
 
 type Trailers = readonly (readonly [string, string])[]
@@ -37,6 +38,7 @@ export class H2Call implements Call {
   gone = false
   readonly #stream: ServerHttp2Stream
   readonly #owner: H2CallOwner
+  readonly #leadBack: LeadBack | undefined
   /** The body of the request while more of it is awaited. */
   #source: FlowSource | null = null
   #whenGone: (() => void)[] = []
@@ -59,6 +61,7 @@ export class H2Call implements Call {
     this.target = aimed.target
     this.service = aimed.service
     this.connection = aimed.memory
+    this.#leadBack = aimed.leadBack
     this.body = this.#bodyOf(head.framing)
     stream.on('drain', () => this.#drained())
     stream.once('aborted', () => this.#left())
@@ -137,7 +140,7 @@ export class H2Call implements Call {
     const framing: Framing = length < 0 ? noBody : { kind: 'length', length }
     let list: string[]
     try {
-      list = answerToList(head, edits, framing)
+      list = answerToList(head, leadBack(this.#leadBack, head, edits), framing)
     } catch (error) {
       body.cancel()
       return Promise.reject(error)

@@ -65,6 +65,8 @@ export interface Service {
   readonly keyPrefix: string
   readonly keyVariables: readonly string[]
   readonly baseUrlVariables: readonly { readonly name: string; readonly path: string }[]
+  /** Fields of an answer, lower-case, that name an address at the vendor at which the agent goes on. */
+  readonly addressFields?: readonly string[]
   /** Where the body names the model: a JSON field, or null when the path does. */
   readonly modelField: string | null
   readonly modelPath: RegExp | null
