@@ -462,3 +462,13 @@ test('a client that holds the very credential that it is given brings nothing fo
   assert.equal(ask({ run: null, fields: [`Authorization: Bearer ${held}x`], credential }).code, 'inject.foreign_credential')
   assert.equal(ask({ fields: [`Authorization: Bearer ${held}`], credential }).code, 'inject.foreign_credential')
 })
+
+test('with a credential no part of an answer is asked for; without one a part is', () => {
+  const range = ['range: bytes=0-3', 'RANGE: bytes=0-3', 'If_Range: "x"']
+  for (const field of range) {
+    const { code, head } = ask({ fields: [`Authorization: Bearer ${mine}`, field, 'Range: bytes=1-2'] })
+    assert.equal(code, '')
+    assert.doesNotMatch(head, /range/i)
+  }
+  assert.match(ask({ service: docs, credential: { kind: 'none' }, fields: ['Range: bytes=0-3'] }).head, /range: bytes=0-3/i)
+})

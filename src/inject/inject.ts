@@ -111,6 +111,9 @@ function editsFor(call: Call, service: Service, credential: Credential, slots: S
     more.push('cookie')
     if (seen.cookie !== '') set.push(['Cookie', Buffer.from(seen.cookie, 'latin1')])
   }
+  // RFC 9110 §14.2 lets whoever answers ignore it: with a credential in the request no answer comes in parts, or a secret that is
+  // echoed could come half in one and half in another, where no search finds it.
+  if (credential.kind !== 'none' && head.get('range') !== undefined) more.push('range', 'if-range')
   if (call.upgrade !== undefined) {
     // What is read must be readable: no extension is ever agreed on (RFC 6455 §9.1).
     more.push('sec-websocket-extensions')
