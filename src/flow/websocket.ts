@@ -23,7 +23,7 @@ export interface SocketSteps {
   identify(): Identity | Promise<Identity>
   decide(identity: Identity, ask: Ask): Decision | Promise<Decision>
   /** null: nothing of it may leave yet. */
-  scrub(piece: Piece): Piece | null
+  scrub(piece: Piece): Piece
   scrubReason(reason: Buffer): Buffer
   received(bytes: number): void
   note(text: string): void
@@ -116,7 +116,6 @@ function fromHost(both: Both): SideSink {
     piece(piece) {
       try {
         const clean = steps.scrub(piece)
-        if (clean === null) return
         talk.bytes += clean.bytes.length
         if (clean.last) talk.messagesOut++
         if (!agent.send(clean)) upstream.pause()

@@ -97,7 +97,8 @@ export const limits = {
   answerStallMs: 610_000,
 
   // scrub
-  heldBackPrefixMin: 16,
+  /** So many characters of a secret behind its public prefix are taken for it. */
+  recognisedCharsMin: 16,
   shortSecretCharsMin: 32,
   bufferedAnswerBytesMax: 8 * 1024 * 1024,
   inflateRatioMax: 1_000,

@@ -95,7 +95,7 @@ export const refusals = {
   // scrub: nothing comes back
   'scrub.encoding': row(502, 'The answer has an encoding that cannot be checked.', 'The host used a content encoding other than gzip, br, deflate or zstd.'),
   'scrub.broken': row(502, 'The answer cannot be decoded.', 'The host sent a broken or over-large compressed body.'),
-  'scrub.short_secret': row(502, 'The answer cannot be checked.', 'The secret is too short to be held back in a stream and the answer too large to buffer.'),
+  'scrub.short_secret': row(502, 'The answer cannot be checked.', 'The secret is too short to be searched for in a stream, and the answer too large to buffer.'),
 
   // runs and doors
   'runs.not_allowed': row(403, 'You may not start a run of this workload.', 'The workload lists in `run.startedBy` who may.'),

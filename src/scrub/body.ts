@@ -59,14 +59,12 @@ export class MaskedFlow implements Flow, Sink {
       return false
     }
     this.#tally.found += this.#stream.found - found
-    return out.length === 0 || (this.#sink as Sink).data(out)
+    return (this.#sink as Sink).data(out)
   }
 
   end(trailers: Trailers): void {
     if (this.#over) return
     this.#over = true
-    const rest = this.#stream.end()
-    if (rest.length > 0) this.#sink?.data(rest)
     let clean: Trailers
     try {
       clean = maskTrailers(trailers, this.#matcher, this.#tally)

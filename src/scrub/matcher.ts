@@ -1,5 +1,6 @@
-// Finds all spellings of all secrets at once by skipping (Wu and Manber 1994), and masks them in a stream. It never shows
-// more of a secret than its public prefix and fifteen characters, and never whether a shorter guess was right.
+// Finds all spellings of all secrets at once by skipping (Wu and Manber 1994), and masks them in a stream. Nothing waits for what
+// follows, and nothing tells more of a secret than its public prefix and sixteen characters: from there on what a secret would
+// cover is masked, whatever it is. So neither a mask nor a delay says whether a longer guess was right (decision record 9).
 import { Refusal } from '../model/refusal.ts'
 import type { Needle } from './needles.ts'
 
@@ -10,53 +11,58 @@ const shiftMax = 255
 const maskByte = 0x2a
 const nothing = Buffer.alloc(0)
 
-/** Written by Matcher.tail. */
-export interface Tail {
-  /** Bytes at the end that begin some needle. */
-  remembered: number
-  /** Of these, how many are enough of a needle to be held back. */
-  held: number
+/** Needles that begin with the same bytes: where these stand, one of them is taken to stand. */
+interface Group {
+  readonly head: Buffer
+  /** The shortest first. */
+  readonly needles: Buffer[]
 }
 
 export class Matcher {
   readonly short: boolean
-  #needles: readonly Needle[]
-  /** Length of the shortest needle, at most shiftMax. */
+  #groups: readonly Group[]
+  /** Length of the shortest head, at most shiftMax. */
   readonly #span: number
   readonly #shift = new Uint8Array(1 << tableBits)
   readonly #byBlock = new Map<number, number[]>()
-  /** Where a stream may break off: the last two bytes, and the pairs (needle, length so far) that end so. */
+  /** Where a stream may break off: the last two bytes, and the pairs (group, length so far) that end so. */
   readonly #byEnd = new Map<number, number[]>()
-  /** 1: a needle begins with this byte; 2: and is held from there. */
+  /** 1: a head begins with this byte and goes on. */
   readonly #begins = new Uint8Array(256)
+  #open = -1
   #wiped = false
 
   constructor(needles: readonly Needle[], short: boolean) {
     this.short = short
-    this.#needles = needles
-    this.#span = needles.reduce((least, needle) => Math.min(least, needle.bytes.length), shiftMax)
+    this.#groups = grouped(needles)
+    this.#span = this.#groups.reduce((least, { head }) => Math.min(least, head.length), shiftMax)
     this.#shift.fill(Math.max(1, this.#span - blockBytes + 1))
-    for (const [index, { bytes, holdFrom }] of needles.entries()) {
-      const first = bytes[0] as number
-      if (bytes.length > 1) this.#begins[first] = Math.max(this.#begins[first] as number, holdFrom <= 1 ? 2 : 1)
-      this.#addBlocks(index, bytes)
-      for (let end = 2; end < bytes.length; end++)
-        push(this.#byEnd, ((bytes[end - 2] as number) << 8) | (bytes[end - 1] as number), index, end)
+    for (const [index, { head }] of this.#groups.entries()) {
+      if (head.length > 1) this.#begins[head[0] as number] = 1
+      this.#addBlocks(index, head)
+      for (let end = 2; end < head.length; end++)
+        push(this.#byEnd, ((head[end - 2] as number) << 8) | (head[end - 1] as number), index, end)
     }
   }
 
-  #addBlocks(index: number, bytes: Buffer): void {
+  #addBlocks(index: number, head: Buffer): void {
     if (this.#span < blockBytes) return
     for (let end = blockBytes; end <= this.#span; end++) {
-      const block = hash(bytes, end - 1)
+      const block = hash(head, end - 1)
       this.#shift[block] = Math.min(this.#shift[block] as number, this.#span - end)
       if (end === this.#span) push(this.#byBlock, block, index)
     }
   }
 
-  /** Starts and ends of what matches, in order and not touching each other, or null. */
+  /** After find: where the first match begins that what follows may belong to, or -1. */
+  get open(): number {
+    return this.#open
+  }
+
+  /** Starts and ends of what is masked, in order and not touching each other, or null. */
   find(buffer: Buffer): readonly number[] | null {
     if (this.#wiped) throw new Refusal('obtain.revoked', 'its needles are wiped')
+    this.#open = -1
     if (this.#span < blockBytes) return this.#findTiny(buffer)
     const shift = this.#shift
     const { length } = buffer
@@ -71,117 +77,118 @@ export class Matcher {
         continue
       }
       for (const index of this.#byBlock.get(block) as number[]) {
-        const { bytes } = this.#needles[index] as Needle
         const start = at - span + 1
-        if (matches(buffer, start, bytes)) {
-          found ??= []
-          found.push(start, start + bytes.length)
-        }
+        const end = this.#endOf(buffer, start, this.#groups[index] as Group)
+        if (end === 0) continue
+        found ??= []
+        found.push(start, end)
       }
       at++
     }
     return found === null ? null : merged(found)
   }
 
-  /** A needle of one or two bytes: no block to skip by. */
+  /** A head of one or two bytes: no block to skip by. */
   #findTiny(buffer: Buffer): readonly number[] | null {
     const found: number[] = []
-    for (const { bytes } of this.#needles)
-      for (let at = buffer.indexOf(bytes); at >= 0; at = buffer.indexOf(bytes, at + 1)) found.push(at, at + bytes.length)
+    for (const group of this.#groups)
+      for (let at = buffer.indexOf(group.head); at >= 0; at = buffer.indexOf(group.head, at + 1))
+        found.push(at, this.#endOf(buffer, at, group))
     return found.length === 0 ? null : merged(found)
   }
 
-  /** How much of the end of `buffer` may be the beginning of a needle. */
-  tail(buffer: Buffer, into: Tail): void {
-    const { length } = buffer
-    const begins = length > 0 ? (this.#begins[buffer[length - 1] as number] as number) : 0
-    into.remembered = begins > 0 ? 1 : 0
-    into.held = begins > 1 ? 1 : 0
-    if (length < 2) return
-    const ends = this.#byEnd.get(((buffer[length - 2] as number) << 8) | (buffer[length - 1] as number))
-    if (ends === undefined) return
-    for (let pair = 0; pair < ends.length; pair += 2) {
-      const { bytes, holdFrom } = this.#needles[ends[pair] as number] as Needle
-      const size = ends[pair + 1] as number
-      if (size > length || size <= into.held || (size < holdFrom && size <= into.remembered)) continue
-      if (buffer.compare(bytes, 0, size, length - size, length) !== 0) continue
-      if (size > into.remembered) into.remembered = size
-      if (size >= holdFrom) into.held = size
+  /** 0: it does not begin here. Where none of them is there in full, the longest is covered: a shorter mask would tell how far it was right. */
+  #endOf(buffer: Buffer, start: number, { head, needles }: Group): number {
+    if (!matches(buffer, start, head)) return 0
+    let end = 0
+    for (const needle of needles) {
+      end = start + needle.length
+      if (end > buffer.length) {
+        if (this.#open < 0 || start < this.#open) this.#open = start
+        return buffer.length
+      }
+      if (matches(buffer, start, needle)) return end
     }
+    return end
+  }
+
+  /** How much of the end of `buffer` may be the beginning of a head. */
+  tail(buffer: Buffer): number {
+    const { length } = buffer
+    if (length === 0) return 0
+    let most = this.#begins[buffer[length - 1] as number] as number
+    if (length < 2) return most
+    const ends = this.#byEnd.get(((buffer[length - 2] as number) << 8) | (buffer[length - 1] as number))
+    if (ends === undefined) return most
+    for (let pair = 0; pair < ends.length; pair += 2) {
+      const size = ends[pair + 1] as number
+      if (size <= most || size > length) continue
+      const { head } = this.#groups[ends[pair] as number] as Group
+      if (buffer.compare(head, 0, size, length - size, length) === 0) most = size
+    }
+    return most
   }
 
   /** The bytes with every match masked: the same Buffer where there is none. */
   mask(buffer: Buffer): { readonly bytes: Buffer; readonly found: number } {
     const ranges = this.find(buffer)
     if (ranges === null) return { bytes: buffer, found: 0 }
-    return { bytes: masked(Buffer.from(buffer), ranges), found: ranges.length / 2 }
+    return { bytes: masked(buffer, ranges, 0), found: ranges.length / 2 }
   }
 
   /** Afterwards every search throws: what cannot be checked does not pass. */
   wipe(): void {
     this.#wiped = true
-    for (const { bytes } of this.#needles) bytes.fill(0)
-    this.#needles = []
+    for (const { needles } of this.#groups) for (const needle of needles) needle.fill(0)
+    this.#groups = []
     this.#byBlock.clear()
     this.#byEnd.clear()
   }
 }
 
-/** One stream of bytes, masked as it passes. */
+function grouped(needles: readonly Needle[]): readonly Group[] {
+  const groups = new Map<string, Group>()
+  for (const { bytes, certainFrom } of needles) {
+    const head = bytes.subarray(0, certainFrom)
+    const key = head.toString('latin1')
+    const known = groups.get(key)
+    if (known === undefined) groups.set(key, { head, needles: [bytes] })
+    else known.needles.push(bytes)
+  }
+  for (const group of groups.values()) group.needles.sort((one, other) => one.length - other.length)
+  return [...groups.values()]
+}
+
+/** One stream of bytes, masked as it passes: as much leaves as came, at once. */
 export class MaskStream {
   readonly #matcher: Matcher
-  /** The end of what came, as far as a needle may have begun there: as received, and as it leaves. */
-  #received = nothing
-  #leaving = nothing
-  /** How much of #leaving has left. */
-  #left = 0
-  readonly #tail: Tail = { remembered: 0, held: 0 }
+  /** The end of what came, as far as a match may have begun there. */
+  #before = nothing
+  /** It lies in a match, which is counted already. */
+  #inMatch = false
   found = 0
 
   constructor(matcher: Matcher) {
     this.#matcher = matcher
   }
 
-  /** What may leave now: the chunk itself, a part of it or a copy; empty where all of it is held. */
+  /** The chunk itself, or a copy where something of it is masked. */
   push(chunk: Buffer): Buffer {
-    const before = this.#received.length
-    const received = before === 0 ? chunk : Buffer.concat([this.#received, chunk], before + chunk.length)
+    if (chunk.length === 0) return chunk
+    const before = this.#before.length
+    const received = before === 0 ? chunk : Buffer.concat([this.#before, chunk], before + chunk.length)
     const ranges = this.#matcher.find(received)
-    let leaving = received
-    if (ranges !== null || this.#leaving !== this.#received) {
-      leaving = Buffer.from(received)
-      this.#leaving.copy(leaving)
-      masked(leaving, ranges ?? [])
-      for (let end = 1; ranges !== null && end < ranges.length; end += 2) if ((ranges[end] as number) > before) this.found++
+    let out = chunk
+    if (ranges !== null) {
+      out = masked(chunk, ranges, before)
+      for (let at = 0; at < ranges.length; at += 2)
+        if ((ranges[at + 1] as number) > before && !(this.#inMatch && ranges[at] === 0)) this.found++
     }
-    this.#matcher.tail(received, this.#tail)
-    const { remembered, held } = this.#tail
-    const until = Math.max(this.#left, received.length - held)
-    const out = leaving.subarray(this.#left, until)
-    const start = received.length - remembered
-    this.#received = remembered === 0 ? nothing : Buffer.from(received.subarray(start))
-    this.#leaving = leaving === received ? this.#received : remembered === 0 ? nothing : Buffer.from(leaving.subarray(start))
-    this.#left = until - start > 0 ? until - start : 0
+    const { open } = this.#matcher
+    const keep = Math.max(open < 0 ? 0 : received.length - open, this.#matcher.tail(received))
+    this.#inMatch = open >= 0 && keep === received.length - open
+    this.#before = keep === 0 ? nothing : Buffer.from(received.subarray(received.length - keep))
     return out
-  }
-
-  /** Where nothing may be held: what was is masked, and remembered all the same, so that what goes on with it is masked too. */
-  cover(): Buffer {
-    const size = this.#leaving.length - this.#left
-    if (size === 0) return nothing
-    this.#leaving = Buffer.from(this.#leaving).fill(maskByte, this.#left)
-    this.#left = this.#leaving.length
-    this.found++
-    return Buffer.alloc(size, maskByte)
-  }
-
-  /** What was held, now that nothing follows that could complete it. */
-  end(): Buffer {
-    const rest = this.#leaving.subarray(this.#left)
-    this.#received = nothing
-    this.#leaving = nothing
-    this.#left = 0
-    return rest
   }
 }
 
@@ -213,7 +220,12 @@ function merged(ranges: readonly number[]): readonly number[] {
   return out
 }
 
-function masked(bytes: Buffer, ranges: readonly number[]): Buffer {
-  for (let at = 0; at < ranges.length; at += 2) bytes.fill(maskByte, ranges[at], ranges[at + 1])
-  return bytes
+/** A copy; the ranges count from `before` bytes ahead of it. */
+function masked(bytes: Buffer, ranges: readonly number[], before: number): Buffer {
+  const copy = Buffer.from(bytes)
+  for (let at = 0; at < ranges.length; at += 2) {
+    const end = (ranges[at + 1] as number) - before
+    if (end > 0) copy.fill(maskByte, Math.max(0, (ranges[at] as number) - before), end)
+  }
+  return copy
 }

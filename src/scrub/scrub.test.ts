@@ -130,6 +130,61 @@ test('fields, the reason phrase and cookies give nothing back', () => {
   assert.equal(clean.found(), 4)
 })
 
+test('a redirect, a challenge and every other field give nothing back, in any spelling', () => {
+  const wide = Buffer.from(key, 'utf16le').toString('latin1').replaceAll('\0', '')
+  assert.equal(wide, key, 'a field holds no zero, so UTF-16 needs none here')
+  for (const field of [
+    `Location: https://evil.test/?k=${key}`,
+    `Location: https://evil.test/${[...key].map((one) => `%${one.charCodeAt(0).toString(16)}`).join('')}`,
+    `WWW-Authenticate: Bearer realm="${key}"`,
+    `Link: <https://x.test/${key}>; rel="next"`,
+    `Refresh: 0;url=https://evil.test/${key}`,
+    `X-Html: ${[...key].map((one) => `&#${one.charCodeAt(0)};`).join('')}`,
+    `ETag: "${Buffer.from(key).toString('hex')}"`,
+    `Set-Cookie: a=${key}; Domain=evil.test`,
+    `Set-Cookie2: a=${key}`,
+    `Content-Disposition: attachment; filename="${key}"`,
+  ]) {
+    const head = headOf([field], 'HTTP/1.1 302 Found')
+    const text = written(head, scrub({ head, body: wholeFlow(Buffer.from('')) }, leaseOf(), callOf()))
+    const value = field.slice(field.indexOf(': ') + 2)
+    for (let at = 0; at + 60 <= value.length; at++) assert.ok(!text.includes(value.slice(at, at + 60)), `${field}: ${text}`)
+    assert.ok(!text.includes(key.slice(8, 30)), text)
+  }
+})
+
+test('a part of the answer (206) is searched like a whole one', () => {
+  const head = headOf(['Content-Type: multipart/byteranges; boundary=x', 'Content-Length: 200'], 'HTTP/1.1 206 Partial Content')
+  const body = `--x\r\nContent-Range: bytes 0-99/200\r\n\r\n"key":"${key}"\r\n--x\r\nContent-Range: bytes 100-199/200\r\n\r\n${key.slice(0, 30)}\r\n--x--`
+  const clean = scrub({ head, body: wholeFlow(Buffer.from(body)) }, leaseOf(), callOf())
+  const text = clean.body.whole?.toString() as string
+  assert.ok(!text.includes(key.slice(0, 24)) && text.length === body.length, text)
+  assert.equal(clean.found(), 2)
+})
+
+test('compressed twice over, in members, or followed by something else: nothing passes unseen', async () => {
+  const answer = async (name: string, body: Buffer): Promise<Taken> => {
+    const { flow } = source()
+    const taken = take(scrub({ head: headOf([`Content-Encoding: ${name}`]), body: flow }, leaseOf(), callOf()).body)
+    for (let at = 0; at < body.length; at += 11) flow.data(body.subarray(at, at + 11))
+    flow.end([])
+    return settled(taken)
+  }
+  const half = key.length / 2
+  const members = await answer('gzip', Buffer.concat([zlib.gzipSync(key.slice(0, half)), zlib.gzipSync(key.slice(half))]))
+  assert.ok(!members.text.includes(key) && members.text.includes('*'.repeat(half)), members.text)
+  for (const [name, body] of [
+    ['gzip', Buffer.concat([zlib.gzipSync('fine'), Buffer.from(key)])],
+    ['gzip', Buffer.from(`{"key":"${key}"}`)],
+    ['br', zlib.gzipSync(key)],
+    ['zstd', zlib.brotliCompressSync(key)],
+    ['deflate', zlib.gzipSync(key)],
+  ] as const) {
+    const taken = await answer(name, body)
+    assert.ok(!taken.text.includes(key.slice(0, 24)), `${name}: ${taken.text}`)
+  }
+})
+
 test('a cookie that may pass is masked too', () => {
   const head = headOf([`Set-Cookie: lang=${key}`, 'Set-Cookie: session=1'])
   const text = written(head, scrub({ head, body: wholeFlow(Buffer.from('')) }, leaseOf(), callOf('POST', ['lang'])))

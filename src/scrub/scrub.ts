@@ -31,7 +31,7 @@ export interface Scrub {
 
 export type ScrubLimits = Pick<
   Limits,
-  'heldBackPrefixMin' | 'shortSecretCharsMin' | 'bufferedAnswerBytesMax' | 'inflateRatioMax' | 'inflateBytesMax'
+  'recognisedCharsMin' | 'shortSecretCharsMin' | 'bufferedAnswerBytesMax' | 'inflateRatioMax' | 'inflateBytesMax'
 >
 
 /** A body that is decoded at once, in this thread. */
@@ -50,7 +50,7 @@ export function createScrub(options: { readonly limits: ScrubLimits }): Scrub {
     if (lease.revoked.aborted) throw new Refusal('obtain.revoked', lease.credentialName)
     let matcher: Matcher
     try {
-      const { all, short } = needlesOf(lease.secrets, limits.heldBackPrefixMin, limits.shortSecretCharsMin)
+      const { all, short } = needlesOf(lease.secrets, limits.recognisedCharsMin, limits.shortSecretCharsMin)
       matcher = new Matcher(all, short)
     } catch (error) {
       throw error instanceof RangeError ? new Refusal('scrub.short_secret', 'the lease was wiped before its answer came') : error
