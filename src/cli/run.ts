@@ -34,7 +34,7 @@ function labelsOf(pairs: readonly string[]): Readonly<Record<string, string>> | 
 /** In a run without a door to another: the command itself, which is of this run already; or a no. */
 async function insideARun(command: readonly string[], as: string | undefined, say: (line: string) => void): Promise<number> {
   const { OSTIARY_RUN: run, OSTIARY_WORKLOAD: workload } = process.env
-  if (as === undefined || as === workload) return runAsIs({ command, say })
+  if (as === undefined || as === workload) return runAsIs({ command, environment: process.env, say })
   say(`this is inside ${run}, of ${workload}, which is isolated or listed under no workload's run.within: it cannot become ${as}`)
   return 4
 }

@@ -6,6 +6,7 @@ import { constants, homedir } from 'node:os'
 import { flushTerminal, leaveSessionKeyring, setSubreaper } from '../net/kernel.ts'
 import { type Plan, planCovers, shutVariables } from './covers.ts'
 import { doors } from './doors.ts'
+import { withWhatWasKept } from './environment-kept.ts'
 import { type CrossingsAsked, makeNetwork, NoIsolation, readCrossings } from './isolate.ts'
 import { keepFree } from './later.ts'
 import { strangerAtPort } from './port-owner.ts'
@@ -131,9 +132,10 @@ function opening(options: LaunchOptions, sandbox: Sandbox, plan: Plan | null, re
   ]
 }
 
-/** The command as it is, in the run that it is in already. */
-export function runAsIs(options: Pick<LaunchOptions, 'command' | 'say'>): Promise<number> {
-  return ended(spawn(options.command[0] as string, options.command.slice(1), { stdio: 'inherit' }), false, options)
+/** The command as it is, in the run that it is in already, with what the run holds of variables. */
+export function runAsIs(options: Pick<LaunchOptions, 'command' | 'environment' | 'say'>): Promise<number> {
+  const env = withWhatWasKept(options.environment)
+  return ended(spawn(options.command[0] as string, options.command.slice(1), { stdio: 'inherit', env }), false, options)
 }
 
 function ended(child: ChildProcess, namespaced: boolean, options: Pick<LaunchOptions, 'command' | 'say'>): Promise<number> {

@@ -48,8 +48,6 @@ interface Agent {
   /** The program, below the folder of its package. */
   readonly program: string
   readonly words: readonly string[]
-  /** What the MCP server tells, in a run and in an isolated one. */
-  readonly mcp: readonly [RegExp, RegExp]
   /** Calls of its own that are refused. */
   readonly refused: readonly string[]
 }
@@ -62,7 +60,6 @@ const agents: readonly Agent[] = [
     service: 'anthropic',
     program: `@anthropic-ai/claude-code-linux-${process.arch}/claude`,
     words: ['-p', task, '--allowedTools', 'Bash', 'mcp__tiny__tell', '--mcp-config', join(home, 'mcp.json')],
-    mcp: [/workload coder, own call 200/, /workload coder, own call 200/],
     refused: ['api.anthropic.com decide.forbidden'],
   },
   {
@@ -71,7 +68,6 @@ const agents: readonly Agent[] = [
     service: 'openai',
     program: '@openai/codex/bin/codex.js',
     words: ['exec', '--skip-git-repo-check', '--dangerously-bypass-approvals-and-sandbox', task],
-    mcp: [/workload coder, own call 200/, /workload coder, own call 200/],
     refused: ['chatgpt.com accept.host_unmanaged', 'ab.chatgpt.com accept.host_unmanaged'],
   },
   {
@@ -80,7 +76,6 @@ const agents: readonly Agent[] = [
     service: 'gemini',
     program: '@google/gemini-cli/bundle/gemini.js',
     words: ['--skip-trust', '--approval-mode', 'yolo', '-p', task],
-    mcp: [/workload tools, own call 200/, /workload tools, own call 403/],
     refused: ['play.googleapis.com accept.host_unmanaged'],
   },
 ]
@@ -157,17 +152,12 @@ function configure(ports: Readonly<Record<string, number>>): void {
   const fixed = Object.entries(ports).map(
     ([name, port]) => `    - { host: ${name}, address: "127.0.0.1:${port}", reason: stand-in, until: ${until} }\n`,
   )
-  // An agent that keeps its environment from the servers it starts: such a server is a run within the run.
-  const narrow = `workloads:\n  tools: { run: { within: [coder] } }\n`
   const own = `  acme: { hosts: [${registryHost}], credential: none, methods: [GET, HEAD] }\n`
   const stands = `listen: { proxy: 127.0.0.1:0, baseUrl: 127.0.0.1:0 }\negress:\n  extraCa: ca.pem\n  dangerouslyFixedAddresses:\n`
-  writeFileSync(
-    configFile,
-    `${readFileSync(configFile, 'utf8').replace('workloads:\n', narrow).replace('services:\n', `services:\n${own}`).replace('github, for: [coder]', 'github, for: [coder, tools]')}${stands}${fixed.join('')}`,
-  )
+  writeFileSync(configFile, `${readFileSync(configFile, 'utf8').replace('services:\n', `services:\n${own}`)}${stands}${fixed.join('')}`)
   writeFileSync(
     join(dirname(configFile), 'policies', 'packages.cedar'),
-    '@id("coder may install packages")\npermit (principal == Workload::"coder", action == Action::"call", resource == Service::"acme");\n@id("tools may ask who they are")\npermit (principal == Workload::"tools", action in Action::"state", resource == Service::"github");\n',
+    '@id("coder may install packages")\npermit (principal == Workload::"coder", action == Action::"call", resource == Service::"acme");\n',
   )
 }
 
@@ -177,12 +167,14 @@ function prepareHome(): void {
   for (const name of ['.codex', '.gemini']) mkdirSync(join(home, name), { recursive: true })
   writeFileSync(join(home, '.gitconfig'), '[user]\n\tname = Coder\n\temail = coder@acme.example\n[init]\n\tdefaultBranch = main\n')
   writeFileSync(join(home, 'mcp.json'), JSON.stringify({ mcpServers: { tiny } }))
+  // Gemini CLI keeps the proxy and the placeholders from a server: `ostiary run` gives them back.
   writeFileSync(
     join(home, '.gemini', 'settings.json'),
     JSON.stringify({
-      mcpServers: { tiny: { command: tiny.command, args: [bin, 'run', '--as', 'tools', '--', tiny.command, ...tiny.args] } },
+      mcpServers: { tiny: { command: tiny.command, args: [bin, 'run', '--', tiny.command, ...tiny.args] } },
     }),
   )
+  // Codex gives a server what is named, and little else.
   writeFileSync(
     join(home, '.codex', 'config.toml'),
     `[mcp_servers.tiny]\ncommand = ${JSON.stringify(tiny.command)}\nargs = ${JSON.stringify(tiny.args)}\nenv_vars = ["HTTPS_PROXY", "NODE_USE_ENV_PROXY", "NODE_EXTRA_CA_CERTS", "GH_TOKEN", "OSTIARY_WORKLOAD"]\n`,
@@ -267,7 +259,7 @@ for (const agent of agents)
       assert.deepEqual(more, [])
       assert.match(push, /new branch/)
       assert.match(install_, /added 1 package.*tiny/)
-      assert.match(mcp, agent.mcp[isolate ? 1 : 0])
+      assert.match(mcp, /workload coder, own call 200/)
       const run = /HEAD -> (run-\w+)/.exec(push)?.[1] ?? ''
       const branches = execFileSync('git', ['-C', join(dir, 'repositories/acme/site.git'), 'branch'], { encoding: 'utf8' })
       assert.ok(branches.includes(run), branches)
