@@ -30,7 +30,7 @@ function write(entry: Entry, max: number, folded: boolean): string {
   if (entry.process !== undefined) line += `,"process":${group(entry.process, max, folded)}`
   line += `${field.address(entry.address, max)}${field.way(entry.way, max)}${field.service(entry.service, max)}${field.host(entry.host, max)}`
   if (entry.port !== undefined) line += `,"port":${number(entry.port)}`
-  line += `${field.method(entry.method, max)}${field.path(entry.path, max)}${field.action(entry.action, max)}`
+  line += `${field.via(entry.via, max)}${field.method(entry.method, max)}${field.path(entry.path, max)}${field.action(entry.action, max)}`
   if (entry.model !== undefined) line += field.model(entry.model, max)
   return `${line}${rest(entry, max, folded)}}`
 }
@@ -88,6 +88,7 @@ const field = {
   way: repeated('way'),
   service: repeated('service'),
   host: repeated('host'),
+  via: repeated('via'),
   method: repeated('method'),
   path: repeated('path', redactPath),
   action: repeated('action'),

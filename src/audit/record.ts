@@ -73,6 +73,8 @@ interface Parts {
   readonly clock: Clock
   /** Labels of a run, as its starter stated them. */
   readonly runLabels?: (run: string) => Readonly<Record<string, string>>
+  /** Through which proxy of this network a host is reached. */
+  readonly via?: (host: string) => string | undefined
   readonly count?: (ended: Ended) => void
 }
 
@@ -234,6 +236,8 @@ class OpenRecord implements CallRecord, TunnelRecord {
       service: this.#service ?? undefined,
       host: target.host,
       port: target.port,
+      // Whoever was refused before was not on any way out.
+      via: decision === null ? undefined : this.#parts.via?.(target.host),
       method: target.method,
       path: target.path,
       action: target.action,

@@ -6,10 +6,8 @@ import type { Config } from '../config/config.ts'
 import { createOnce } from '../identify/once.ts'
 import { limits } from '../model/limits.ts'
 import type { Passed } from '../net/activation.ts'
-import { createDial, type Dial } from '../net/dial.ts'
 import { createFetch } from '../net/fetch.ts'
 import { setUndumpable } from '../net/kernel.ts'
-import { createResolve } from '../net/resolve.ts'
 import { startAdmin } from './admin-server.ts'
 import { custodyOf } from './custody.ts'
 import { closeGround, type Ground, openGround } from './ground.ts'
@@ -18,7 +16,7 @@ import { loadConfig } from './kinds.ts'
 import { serveMetrics } from './metrics-server.ts'
 import { createProxyPlane, type ProxyPlane } from './proxy.ts'
 import { createRunDoorFor, userName } from './run-door-for.ts'
-import { upstreamRoots } from './trust-roots.ts'
+import { createUpstream } from './upstream.ts'
 
 export interface BrokerOptions {
   readonly configFile: string | null
@@ -46,16 +44,16 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   setUndumpable()
   const config = loadConfig(options.configFile, options.dataDir)
   let inForce: InForce | null = null
-  const ground = await openGround(config, () => inForce?.config ?? config)
-  const { log, records, runs } = ground
   let plane: ProxyPlane | null = null
   const upstream = createUpstream(config, () => plane?.accept.ports ?? [])
+  const ground = await openGround(config, () => inForce?.config ?? config, upstream.via)
+  const { log, records, runs } = ground
   inForce = createInForce({
     first: config,
     configFile: options.configFile,
     ground,
     hosts: {
-      plain: { clock: ground.clock, fetch: createFetch(upstream.dial, upstream.roots), log, limits },
+      plain: { clock: ground.clock, fetch: createFetch(upstream.dial, upstream.roots, upstream.guards), log, limits },
       clock: ground.clock,
       runs,
       once: createOnce({ clock: ground.clock, max: limits.seenTokensMax }),
@@ -97,27 +95,6 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   await records.administration(userName(process.getuid?.() ?? -1), 'start', { policyVersion: inForce.world.decider.version })
   log.info('ready', { ...addresses })
   return { config, addresses, reload: () => force.reload(false).then(() => {}), stop: ending.run, stopped: ending.done }
-}
-
-/** What is dialled and trusted upstream follows the configuration in force. */
-function createUpstream(first: Config, ownPorts: () => readonly number[]) {
-  let { egress } = first
-  let roots = upstreamRoots(egress.extraCa)
-  let resolve = createResolve(egress.resolver)
-  const dial: Dial = createDial({
-    resolve: (host) => resolve(host),
-    fixed: (host) => egress.dangerouslyFixedAddresses.find((one) => one.host === host) ?? null,
-    ownPorts,
-  })
-  return {
-    dial,
-    roots: () => roots,
-    follow(next: Config): void {
-      egress = next.egress
-      roots = upstreamRoots(egress.extraCa)
-      resolve = createResolve(egress.resolver)
-    },
-  }
 }
 
 async function listen(plane: ProxyPlane, { listen: wanted }: Config, ground: Ground): Promise<Addresses> {

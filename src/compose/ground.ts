@@ -31,7 +31,11 @@ export interface Ground {
 }
 
 /** `config` is the one in force at the time of the question, but for what only a restart changes: names and places. */
-export async function openGround(first: Config, config: () => Config): Promise<Ground> {
+export async function openGround(
+  first: Config,
+  config: () => Config,
+  via: (host: string) => string | undefined = () => undefined,
+): Promise<Ground> {
   const clock = systemClock
   const log = createLogger(first.logLevel)
   const paths = pathsOf(first.dataDir)
@@ -57,6 +61,7 @@ export async function openGround(first: Config, config: () => Config): Promise<G
   const records = createRecords({
     audit,
     clock,
+    via,
     runLabels: (run) => runs.byId(run)?.labels ?? {},
     count({ service, run, host, action, status, code, seconds }) {
       if (code !== null) metrics.refused(code)

@@ -29,7 +29,7 @@ export interface ProxyPlaneParts {
   readonly listen: Config['listen']
   readonly ground: Ground
   readonly inForce: InForce
-  readonly upstream: Pick<ForwardOptions, 'dial' | 'roots'>
+  readonly upstream: Pick<ForwardOptions, 'dial' | 'roots' | 'route'>
   readonly runEvidence: StepParts['runEvidence']
   readonly reader: Reader | null
   readonly passed: Passed

@@ -12,6 +12,12 @@ export function upstreamRoots(extraCa: string | null): readonly string[] {
   return [...roots]
 }
 
+/**
+ * What no operator added, be it to the system's store or to egress.extraCa: a certificate that ends elsewhere may be one that an
+ * inspecting proxy made. A list of its own, so that it is the same array each time.
+ */
+export const publicRoots: readonly string[] = tls.rootCertificates
+
 /** System roots and our own CA, as one file's text. */
 export function bundleWith(caPem: string): string {
   const system = systemBundle()

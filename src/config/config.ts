@@ -61,6 +61,12 @@ export interface Config {
   readonly listen: { readonly proxy: Address; readonly baseUrl: Address; readonly metrics: Address | null }
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
   readonly egress: {
+    /** The proxy of this network: hosts are reached by CONNECT through it. */
+    readonly proxy: Address | null
+    /** Reached without it: names, each with everything below it, and addresses. */
+    readonly noProxy: readonly string[]
+    /** It reads what passes, and credentials go through it all the same. */
+    readonly inspects: boolean
     readonly extraCa: string | null
     readonly resolver: string | null
     readonly dangerouslyFixedAddresses: readonly FixedAddress[]

@@ -97,6 +97,7 @@ export function custodyWarnings(config: Config, uidsOfWorkloads: readonly number
     ...new Set([
       ...custodyMistakes(config, uidsOfWorkloads).map(({ wrong, write }) => `${wrong}: ${write}`),
       ...program,
+      ...(config.egress.inspects ? ['egress.inspects: the proxy of this network reads every credential that goes through it'] : []),
       ...fixed,
       ...observed,
     ]),

@@ -1,16 +1,17 @@
 // File and environment → a frozen Config, or all mistakes at once with file, line, what is wrong and what to write. Reads the
 // named files and nothing else; it is never looked for in the current directory.
-import { isIP } from 'node:net'
 import { userInfo } from 'node:os'
 import { resolve } from 'node:path'
 import { ConfigMistakes, type Mistake } from '../model/refusal.ts'
-import type { Address, Chosen, Config, CredentialRule, FixedAddress, WorkloadRule } from './config.ts'
+import { address } from './address.ts'
+import type { Chosen, Config, CredentialRule, WorkloadRule } from './config.ts'
 import { crossChecks } from './cross-checks.ts'
+import { readEgress } from './egress.ts'
 import { type KindReader, kindReader } from './kinds.ts'
 import { keysAt, meant } from './nearest.ts'
 import { defaultDataDir, pathFrom } from './places.ts'
 import { readPolicies } from './policies.ts'
-import { type Reading, type ReadOptions, textOf } from './reading.ts'
+import type { Reading, ReadOptions } from './reading.ts'
 import { salvage } from './salvage.ts'
 import { serviceOf } from './services.ts'
 import { type FileShape, fileShape } from './shape.ts'
@@ -76,12 +77,7 @@ function shapeMistake(
   const { path } = issue
   if (issue.code === 'unrecognized_keys' && issue.keys !== undefined) {
     for (const key of issue.keys) {
-      const proxy = path[0] === 'egress' && key === 'proxy'
-      add(
-        [...path, key],
-        proxy ? 'an egress proxy is not supported yet' : `${key} is not known here`,
-        proxy ? 'leave it out' : meant(key, keysAt(fileShape, path)),
-      )
+      add([...path, key], `${key} is not known here`, meant(key, keysAt(fileShape, path)))
     }
   } else if (path.length === 0) add([], 'the file does not hold sections', 'trustDomain: acme.example')
   else if (path.length === 1 && path[0] === 'trustDomain')
@@ -110,7 +106,7 @@ function build(reading: Reading, shape: FileShape): Config {
       metrics: shape.listen.metrics === undefined ? null : address(reading, ['listen', 'metrics'], shape.listen.metrics),
     },
     logLevel: shape.log,
-    egress: egressOf(reading, shape.egress),
+    egress: readEgress(reading, shape.egress),
     trustProviders,
     workloads: Object.entries(shape.workloads).map(([name, workload]) => workloadOf(reading, name, workload, trustProviders, read)),
     services,
@@ -126,39 +122,6 @@ function build(reading: Reading, shape: FileShape): Config {
   }
   crossChecks(reading, config)
   return config
-}
-
-function egressOf(reading: Reading, shape: FileShape['egress']): Config['egress'] {
-  const extraCa = shape.extraCa === undefined ? null : pathFrom(reading.source.base, shape.extraCa)
-  if (extraCa !== null) {
-    const pem = textOf(reading, ['egress', 'extraCa'], extraCa)
-    if (pem !== null && !pem.includes('-----BEGIN CERTIFICATE-----'))
-      reading.wrong(['egress', 'extraCa'], `${extraCa} holds no certificate`, 'name a PEM file with -----BEGIN CERTIFICATE-----')
-  }
-  if (shape.resolver !== undefined) {
-    const bare = isIP(shape.resolver) !== 0
-    if (!bare && isIP(split(shape.resolver).host) === 0)
-      reading.wrong(['egress', 'resolver'], `${shape.resolver} is no address`, 'resolver: 192.0.2.53   or   192.0.2.53:5353')
-  }
-  return {
-    extraCa,
-    resolver: shape.resolver ?? null,
-    dangerouslyFixedAddresses: shape.dangerouslyFixedAddresses.map((one, at) => fixedOf(reading, one, at)),
-  }
-}
-
-function fixedOf(reading: Reading, one: FileShape['egress']['dangerouslyFixedAddresses'][number], at: number): FixedAddress {
-  const path = ['egress', 'dangerouslyFixedAddresses', at]
-  if (Date.parse(`${one.until}T23:59:59Z`) < reading.options.now)
-    reading.wrong(
-      [...path, 'until'],
-      `the fixed address of ${one.host} ended on ${one.until}`,
-      'take it out, or write a later date with its reason',
-    )
-  const { host, port } = address(reading, [...path, 'address'], one.address)
-  // A name would be resolved after all, and by whom the file does not say.
-  if (isIP(host) === 0) reading.wrong([...path, 'address'], `${host} is no IP address`, 'address: 192.0.2.10:443')
-  return { host: one.host, address: host, port, reason: one.reason, until: one.until }
 }
 
 function readTrustProviders(reading: Reading, shape: FileShape, read: KindReader): readonly Chosen[] {
@@ -238,18 +201,6 @@ function credentialOf(reading: Reading, name: string, entry: FileShape['credenti
   if (leaseMinutes !== undefined && leaseMinutes > most)
     reading.wrong(['credentials', name, 'leaseMinutes'], `a ${chosen.kind} is leased for at most ${most} minutes`, `leaseMinutes: ${most}`)
   return { ...chosen, service, for: owners, leaseMs: (leaseMinutes ?? most) * 60_000 }
-}
-
-function split(text: string): Address {
-  const at = text.lastIndexOf(':')
-  return { host: text.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(text.slice(at + 1)) }
-}
-
-function address(reading: Reading, path: readonly PropertyKey[], text: string): Address {
-  const found = split(text)
-  if (found.port > 65_535) reading.wrong(path, `${found.port} is no port`, 'a port from 1 to 65535')
-  if (text.startsWith('[') && isIP(found.host) !== 6) reading.wrong(path, `${found.host} is no IPv6 address`, '[::1]:7070')
-  return found
 }
 
 function deepFreeze<T>(value: T): T {

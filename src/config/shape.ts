@@ -118,6 +118,15 @@ export const fileShape = z.strictObject({
     .prefault({}),
   egress: z
     .strictObject({
+      proxy: z.string().optional().describe('Proxy of this network, `http://HOST:PORT`: every host is reached by CONNECT through it.'),
+      noProxy: z
+        .array(z.string().min(1))
+        .default([])
+        .describe('Hosts that are reached without it: names, each with everything below it, and addresses.'),
+      inspects: z
+        .boolean()
+        .default(false)
+        .describe('The proxy reads what passes (its CA is extraCa), and credentials go through it all the same.'),
       extraCa: z.string().optional().describe('PEM file of further roots for upstream connections.'),
       resolver: z.string().optional().describe('DNS server `ip` or `ip:port` instead of the system’s.'),
       dangerouslyFixedAddresses: z.array(fixedAddress).default([]),

@@ -16,9 +16,11 @@ import { type Limits, limits } from '../model/limits.ts'
 import { type Edits, type Flow, noEdits } from '../model/message.ts'
 import type { Service } from '../model/service.ts'
 import { createDial } from '../net/dial.ts'
+import type { Route } from '../net/route.ts'
 import { createForward, type Forward } from './forward.ts'
 
 const host = 'api.test'
+const noRoots: readonly string[] = []
 const startedAt = Date.now()
 const authority = createRootAuthority({ commonName: 'fake api', now: startedAt, years: 1 })
 const leaf = issueLeaf(authority, [host], startedAt, 3_600_000)
@@ -54,6 +56,9 @@ export interface FakeApiOptions {
   readonly tls?: { readonly cert: string; readonly key: string }
   readonly roots?: readonly string[]
   readonly plain?: boolean
+  readonly route?: Route
+  /** The API's CA is one that everybody knows. */
+  readonly known?: boolean
   /** What the script's server chooses by ALPN. */
   readonly protocols?: readonly string[]
   /** Speaks HTTP/2 only; the script is then not asked. */
@@ -91,7 +96,8 @@ export async function fakeApi(context: TestContext, script: Script, options: Fak
   const roots = options.roots ?? [authority.certPem]
   const forward = createForward({
     dial: createDial({ resolve: async () => ['127.0.0.1'], fixed: () => null, ownPorts: () => [] }),
-    roots: () => roots,
+    roots: (publicOnly) => (publicOnly && options.known !== true ? noRoots : roots),
+    ...(options.route === undefined ? {} : { route: options.route }),
     clock: systemClock,
     limits: { ...limits, ...options.limits } as Limits,
     sweepMs: 10,

@@ -11,6 +11,7 @@ import { limits as standard } from '../model/limits.ts'
 import type { Edits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Dial } from '../net/dial.ts'
+import { type Route, type Via, viaName } from '../net/route.ts'
 import { secure } from '../net/secure.ts'
 import { type H2PoolLimits, H2Pools } from './h2-pools.ts'
 import type { H2Request } from './h2-request.ts'
@@ -21,8 +22,10 @@ import { Upstream, type UpstreamAnswer } from './upstream.ts'
 
 export interface ForwardOptions {
   readonly dial: Dial
-  /** PEM roots that are trusted; another array where they changed. */
-  readonly roots: () => readonly string[]
+  /** PEM roots that are trusted; another array where they changed. `publicOnly`: those alone that no operator added. */
+  readonly roots: (publicOnly: boolean) => readonly string[]
+  /** Through which proxy of this network `dial` reaches a host. */
+  readonly route?: Route
   readonly clock: Clock
   readonly limits?: PoolLimits & H2PoolLimits
   /** How often time-outs are looked at. */
@@ -39,7 +42,7 @@ export interface Forward {
 }
 
 export function createForward(options: ForwardOptions): Forward {
-  const limits = options.limits ?? standard
+  const { limits = standard, route = () => null } = options
   const now = (): number => options.clock.monotonic()
   const pools = new Pools(now, limits)
   const h2 = new H2Pools(now, limits, standard.leafCacheMax)
@@ -56,18 +59,18 @@ export function createForward(options: ForwardOptions): Forward {
     return (await options.dial(target.host, target.port, { allowPrivate: service?.allowPrivateAddresses === true })).socket
   }
 
-  async function secured(key: string, call: Call, protocols: readonly string[]): Promise<TLSSocket> {
+  async function secured({ text, guarded }: Key, call: Call, protocols: readonly string[]): Promise<TLSSocket> {
     const { host } = call.target
-    return secure(await plain(call), { host, timeoutMs: standard.handshakeMs, protocols, ...trust(key) })
+    return secure(await plain(call), { host, timeoutMs: standard.handshakeMs, protocols, guarded, ...trust(text, guarded) })
   }
 
-  async function overHttp1(key: string, call: Call, first: TLSSocket | null, edits: Edits, lease: Lease | null): Promise<UpstreamAnswer> {
+  async function overHttp1(key: Key, call: Call, first: TLSSocket | null, edits: Edits, lease: Lease | null): Promise<UpstreamAnswer> {
     const connect = (): Promise<Socket> => (call.target.scheme === 'https' ? secured(key, call, ['http/1.1']) : plain(call))
     let unused = first
-    const upstream = await pools.take(key, async () => {
+    const upstream = await pools.take(key.text, async () => {
       const socket = unused ?? (await connect())
       unused = null
-      return new Upstream(key, socket, pools, now, limits)
+      return new Upstream(key.text, socket, pools, now, limits)
     })
     unused?.destroy()
     try {
@@ -82,13 +85,12 @@ export function createForward(options: ForwardOptions): Forward {
 
   return {
     async forward(call, edits, lease) {
-      const { scheme, host, port } = call.target
-      // A credential that a connection has seen is never met by another there: one pool each.
-      const key = `${scheme} ${host} ${port} ${lease?.credentialName ?? ''}`
+      const { scheme, host } = call.target
+      const key = keyOf(call, lease, route(host))
       // An upgrade is a word of HTTP/1.1; and in clear nobody says what he speaks.
       if (scheme === 'http' || call.upgrade !== undefined) return overHttp1(key, call, null, edits, lease)
       for (let again = false; ; again = true) {
-        const taken = await h2.take(key, () => secured(key, call, ['h2', 'http/1.1']))
+        const taken = await h2.take(key.text, () => secured(key, call, ['h2', 'http/1.1']))
         if (taken === null || taken instanceof TLSSocket) return overHttp1(key, call, taken, edits, lease)
         const answer = await overHttp2(taken, call, edits, lease)
         if (answer !== null) return answer
@@ -107,6 +109,20 @@ export function createForward(options: ForwardOptions): Forward {
       return pools.open + h2.open
     },
   }
+}
+
+/** Whose connections carry a call, and whether somebody might read a credential on them. */
+interface Key {
+  readonly text: string
+  readonly guarded: boolean
+}
+
+/** A credential that a connection has seen is never met by another there: one pool each, and one for each way there. */
+function keyOf({ target: { scheme, host, port } }: Call, lease: Lease | null, via: Via | null): Key {
+  const way = via === null ? '' : ` via ${viaName(via)}${via.inspects ? ' inspects' : ''}`
+  const guarded = via !== null && !via.inspects && lease !== null
+  if (guarded && scheme === 'http') throw new Refusal('forward.inspected', `${host} is spoken to in clear, through ${viaName(via)}`)
+  return { text: `${scheme} ${host} ${port} ${lease?.credentialName ?? ''}${way}`, guarded }
 }
 
 function checkStill(call: Call, lease: Lease | null): void {
@@ -166,26 +182,28 @@ function framingOf(call: Call): Framing {
   return whole.length > 0 || said ? { kind: 'length', length: whole.length } : { kind: 'none' }
 }
 
-/** The roots as a context, and the tickets of earlier handshakes: of the same host, port and credential only. */
-function createTrust(roots: () => readonly string[]) {
+/** The roots as contexts, and the tickets of earlier handshakes: of the same host, port, credential and way only. */
+function createTrust(roots: ForwardOptions['roots']) {
   const sessions = new Map<string, Buffer>()
-  let known: readonly string[] | null = null
-  let context = tls.createSecureContext({ ca: [] })
-  return (key: string) => {
-    const trusted = roots()
-    if (trusted !== known) {
-      known = trusted
-      context = tls.createSecureContext({ ca: [...trusted] })
+  const contexts = { all: contextOf([]), publicOnly: contextOf([]) }
+  return (key: string, publicOnly: boolean) => {
+    const which = publicOnly ? 'publicOnly' : 'all'
+    const trusted = roots(publicOnly)
+    if (trusted !== contexts[which].roots) {
+      contexts[which] = contextOf(trusted)
       sessions.clear()
     }
-    const trustedThen = trusted
     return {
-      context,
+      context: contexts[which].context,
       session: sessions.get(key),
       onSession(ticket: Buffer): void {
         // A ticket says that the certificate was verified, so it counts only as long as the roots do.
-        if (known === trustedThen && (sessions.size < standard.leafCacheMax || sessions.has(key))) sessions.set(key, ticket)
+        if (contexts[which].roots === trusted && (sessions.size < standard.leafCacheMax || sessions.has(key))) sessions.set(key, ticket)
       },
     }
   }
+}
+
+function contextOf(roots: readonly string[]) {
+  return { roots, context: tls.createSecureContext({ ca: [...roots] }) }
 }

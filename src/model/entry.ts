@@ -22,6 +22,8 @@ export interface Entry {
   readonly service?: string | undefined
   readonly host?: string | undefined
   readonly port?: number | undefined
+  /** The proxy of this network, HOST:PORT, through which it went. */
+  readonly via?: string | undefined
   readonly method?: string | undefined
   readonly path?: string | undefined
   readonly action?: string | undefined

@@ -84,6 +84,8 @@ export const limits = {
   dialMs: 10_000,
   resolveMs: 5_000,
   addressesMax: 32,
+  /** For the answer of the network's own proxy to CONNECT: it dials, and may wait for a check of its own. */
+  proxyConnectMs: 30_000,
   poolPerHostMax: 256,
   poolIdleMs: 60_000,
   poolWaitMax: 4_096,

@@ -9,20 +9,28 @@ import { Refusal } from '../model/refusal.ts'
 import type { Dial } from './dial.ts'
 import { secure } from './secure.ts'
 
-/** Throws Refusal forward.*; a 3xx is an answer like any other. */
-export function createFetch(dial: Dial, roots: () => readonly string[]): Fetch {
+/**
+ * Throws Refusal forward.*; a 3xx is an answer like any other. `guarded` hosts are reached by a way on which somebody might read:
+ * then the roots are those alone that no operator added, since every request here carries a statement or believes a key.
+ */
+export function createFetch(
+  dial: Dial,
+  roots: (publicOnly: boolean) => readonly string[],
+  guards: (host: string) => boolean = () => false,
+): Fetch {
   let known: readonly string[] | null = null
   let context: tls.SecureContext | null = null
 
   async function open(asked: PlainRequest, url: URL, signal: AbortSignal): Promise<PlainAnswer> {
-    const trusted = roots()
+    const host = url.hostname.replace(/^\[|\]$/g, '')
+    const guarded = guards(host)
+    const trusted = roots(guarded)
     if (trusted !== known || context === null) {
       known = trusted
       context = tls.createSecureContext({ ca: [...trusted] })
     }
-    const host = url.hostname.replace(/^\[|\]$/g, '')
     const { socket } = await dial(host, url.port === '' ? 443 : Number(url.port), { signal })
-    const wrapped = await secure(socket, { host, context, timeoutMs: Math.min(asked.timeoutMs, limits.handshakeMs) })
+    const wrapped = await secure(socket, { host, context, guarded, timeoutMs: Math.min(asked.timeoutMs, limits.handshakeMs) })
     if (!signal.aborted) return send(asked, url, wrapped, signal)
     wrapped.destroy()
     throw new Refusal('forward.timeout', url.host)

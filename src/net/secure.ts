@@ -11,6 +11,8 @@ export interface SecureAsked {
   readonly session?: Buffer | undefined
   /** What is offered by ALPN; HTTP/1.1 alone where left out. */
   readonly protocols?: readonly string[] | undefined
+  /** What passes may be read by nobody else: an issuer that `context` does not know is then somebody on the way. */
+  readonly guarded?: boolean
   /** A ticket with which the next handshake of the same host is shorter. */
   readonly onSession?: (ticket: Buffer) => void
 }
@@ -34,7 +36,7 @@ export function secure(socket: Socket, asked: SecureAsked): Promise<tls.TLSSocke
       clearTimeout(late)
       wrapped.destroy()
       socket.destroy()
-      reject(tlsRefusal(host, error))
+      reject(tlsRefusal(host, error, asked.guarded === true))
     }
     const closed = (): void => fail(new Error('closed during the handshake'))
     const late = setTimeout(() => fail(new Error('no end of the handshake')), asked.timeoutMs)
@@ -51,8 +53,9 @@ export function secure(socket: Socket, asked: SecureAsked): Promise<tls.TLSSocke
   })
 }
 
-function tlsRefusal(host: string, error: Error): Refusal {
+function tlsRefusal(host: string, error: Error, guarded: boolean): Refusal {
   const code = (error as NodeJS.ErrnoException).code ?? error.message
+  if (guarded && /ISSUER|SELF_SIGNED|VERIFY_LEAF/.test(code)) return new Refusal('forward.inspected', `${host}: ${code}`)
   const certificate = /CERT|SELF_SIGNED|ISSUER|ALTNAME|HOSTNAME|VERIFY|LEAF|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH|CRL|EE_KEY|CA_/.test(
     code,
   )
