@@ -334,7 +334,7 @@ test('evidence that cannot be gathered is a no with an id, and the process lives
 })
 
 test('no more connections than the limit, and each that closes makes room', async () => {
-  const door = await openDoor({ shorter: { connectionsPerPeerMax: 2 } })
+  const door = await openDoor({ shorter: { connectionsMax: 2 } })
   await closing(door, async () => {
     for (let round = 0; round < 3; round++) {
       const one = await tunnelled(door.proxyPort)
@@ -344,6 +344,28 @@ test('no more connections than the limit, and each that closes makes room', asyn
       other.destroy()
       while (door.accept.stats().connections > 0) await new Promise((resolve) => setTimeout(resolve, 5))
     }
+  })
+})
+
+test('a sender that has its share of connections is refused more, even where it only holds them; others get in', async () => {
+  let uid = 1
+  const door = await openDoor({
+    shorter: { connectionsPerSenderMax: 3 },
+    gather: async () => ({ peer: { ...localPeer, uid }, unchanged: () => true }),
+  })
+  await closing(door, async () => {
+    const idle = await Promise.all([1, 2, 3].map(() => dial(door.proxyPort)))
+    while (door.accept.connections < 3) await new Promise((resolve) => setTimeout(resolve, 5))
+    // It need not even speak to be told.
+    assert.match(await say(door.proxyPort, ''), /^HTTP\/1\.1 503 .*accept\.too_many/s)
+    assert.equal(door.refused.at(-1)?.refusal.detail, 'connectionsPerSenderMax')
+    uid = 2
+    assert.match(await inside(door, get('/v1/x', 'api.openai.test')), /^HTTP\/1\.1 200/)
+    uid = 1
+    idle[0]?.destroy()
+    while (door.accept.connections > 2) await new Promise((resolve) => setTimeout(resolve, 5))
+    assert.match(await inside(door, get('/v1/x', 'api.openai.test')), /^HTTP\/1\.1 200/)
+    for (const socket of idle) socket.destroy()
   })
 })
 

@@ -45,6 +45,8 @@ export interface AcceptOptions {
   readonly gather: (socket: Socket) => Promise<{ readonly peer: PeerFacts; readonly unchanged: Evidence['unchanged'] }>
   /** Listening sockets that a parent has opened already, by the name of the door. */
   readonly passed?: Passed
+  /** Who the connections of a peer are counted for; its user or address where left out. */
+  readonly sender?: (peer: PeerFacts) => string
   /** Can only a token identify this peer? Then a request without one gets 407. */
   readonly tokenRequired: (peer: PeerFacts) => boolean
   readonly onCall: (call: Call) => void | Promise<void>
@@ -135,17 +137,22 @@ export function createAccept(options: AcceptOptions): Accept {
 /** null where there is no room for another connection. */
 function callerOf({ options, listeners, draining }: House, socket: Socket, way: Way): Caller | null {
   let known = bareFacts(socket)
-  if (draining || !listeners.admit(socket)) {
-    const refusal = new Refusal(draining ? 'flow.draining' : 'accept.too_many')
+  const full = (refusal: Refusal): void => {
     const id = options.newId()
     options.onRefused(refusal, { id, way, peer: known })
     socket.end(refusalBytes(refusal, id, { head: false, keepAlive: false, reason: true }), () => socket.destroy())
+  }
+  if (draining || !listeners.admit(socket)) {
+    full(draining ? new Refusal('flow.draining') : new Refusal('accept.too_many', 'connectionsMax'))
     return null
   }
   // Evidence is gathered once a connection, while its first head is being read.
   const gathered = options.gather(socket).then((facts) => {
     known = facts.peer
-    return facts
+    if (listeners.claim(socket, (options.sender ?? senderOf)(known))) return facts
+    const refusal = new Refusal('accept.too_many', 'connectionsPerSenderMax')
+    full(refusal)
+    throw refusal
   })
   gathered.catch(() => {})
   return {
@@ -269,6 +276,10 @@ function namesOf(head: RequestMessage | null): { method?: string; host?: string;
   if (head === null) return {}
   const { method, host, kind, target } = head
   return kind === 'origin' ? { method, host, path: target.split('?', 1)[0] as string } : { method, host }
+}
+
+function senderOf({ address, uid }: PeerFacts): string {
+  return uid === null ? address : `uid ${uid}`
 }
 
 function bareFacts(socket: Socket): PeerFacts {

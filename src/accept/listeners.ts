@@ -12,6 +12,8 @@ export interface Listeners {
   listenUnix(path: string, take: (socket: Socket) => void): Promise<() => void>
   /** Counts the socket until it closes; false where there are too many already. */
   admit(socket: Socket): boolean
+  /** Counts it for who was found behind it as well. */
+  claim(socket: Socket, sender: string): boolean
   close(): void
   /** Resolves when every admitted socket is closed, at the latest after `waitMs`. */
   emptied(waitMs: number): Promise<void>
@@ -19,17 +21,20 @@ export interface Listeners {
 
 export function createListeners(limits: Limits, log: Log): Listeners {
   const sockets = new Set<Socket>()
-  const perPeer = new Map<string, number>()
+  const perSender = new Map<string, number>()
   const servers: Server[] = []
   const ports: number[] = []
   let whenEmpty = (): void => {}
 
-  function left(socket: Socket, peer: string): void {
+  function left(socket: Socket): void {
     sockets.delete(socket)
-    const count = (perPeer.get(peer) ?? 1) - 1
-    if (count > 0) perPeer.set(peer, count)
-    else perPeer.delete(peer)
     if (sockets.size === 0) whenEmpty()
+  }
+
+  function letGo(sender: string): void {
+    const count = (perSender.get(sender) ?? 1) - 1
+    if (count > 0) perSender.set(sender, count)
+    else perSender.delete(sender)
   }
 
   async function serve(take: (socket: Socket) => void, listen: (server: Server) => void): Promise<Server> {
@@ -73,12 +78,17 @@ export function createListeners(limits: Limits, log: Log): Listeners {
       }
     },
     admit(socket) {
-      const peer = socket.remoteAddress ?? ''
-      const count = perPeer.get(peer) ?? 0
-      if (sockets.size >= limits.connectionsMax || count >= limits.connectionsPerPeerMax) return false
+      if (sockets.size >= limits.connectionsMax) return false
       sockets.add(socket)
-      perPeer.set(peer, count + 1)
-      socket.once('close', () => left(socket, peer))
+      socket.once('close', () => left(socket))
+      return true
+    },
+    claim(socket, sender) {
+      if (socket.destroyed) return true
+      const count = perSender.get(sender) ?? 0
+      if (count >= limits.connectionsPerSenderMax) return false
+      perSender.set(sender, count + 1)
+      socket.once('close', () => letGo(sender))
       return true
     },
     close() {

@@ -80,6 +80,9 @@ export function createProxyPlane({ listen, ground, inForce, upstream, runEvidenc
       manages: (host) => inForce.config.services.some((service) => service.hosts.includes(host)),
     },
     gather,
+    // One agent's connections leave room for those of the others, who come from the same address.
+    sender: ({ process, uid, address }) =>
+      (process === null ? undefined : runs.member(process)?.id) ?? (uid === null ? address : `uid ${uid}`),
     tokenRequired: (peer) => peer.process === null && peer.uid === null && inForce.world.tokensCanIdentify,
     onCall: (incoming) => call(steps, incoming),
     onTunnel: (incoming) => tunnel(tunnelSteps, incoming),

@@ -19,6 +19,7 @@ import type { Scrub } from '../scrub/scrub.ts'
 import { createConverse } from './converse.ts'
 import type { LiveCalls } from './live-calls.ts'
 import type { Revocations } from './revocations.ts'
+import { createShares } from './shares.ts'
 import type { World } from './world.ts'
 
 export interface StepParts {
@@ -87,6 +88,7 @@ async function withRunEvidence(evidence: Evidence, parts: Pick<StepParts, 'runs'
 
 export function createSteps(parts: StepParts): Steps {
   const identify = createIdentifyStep(parts)
+  const shares = createShares(limits)
   const prepared = (lease: Lease): Lease => {
     parts.scrub.prepare(lease)
     return lease
@@ -96,6 +98,7 @@ export function createSteps(parts: StepParts): Steps {
     identify: (call) => identify(call.connection),
     decide: (call, identity) => {
       refuseRevoked(parts, call, identity)
+      shares.check(identity.workload, call.target.host)
       return parts.world().decider.decide(call, identity)
     },
     obtain(call, identity, decision) {
@@ -111,7 +114,12 @@ export function createSteps(parts: StepParts): Steps {
     scrub: parts.scrub,
     watch(call, identity, lease, cut) {
       if (lease?.revoked.aborted === true) throw new Refusal('obtain.revoked', lease.credentialName)
-      return parts.live.watch(call, identity, lease, cut)
+      const letGo = shares.hold(identity.workload, call.target.host)
+      const unwatch = parts.live.watch(call, identity, lease, cut)
+      return () => {
+        letGo()
+        unwatch()
+      }
     },
     converse: createConverse({
       ...parts,

@@ -12,7 +12,11 @@ export const limits = {
 
   // accept: towards agents
   connectionsMax: 12_000,
-  connectionsPerPeerMax: 4_000,
+  /** Of one run, else of one local user, else of one address. */
+  connectionsPerSenderMax: 4_000,
+  /** Calls of one workload under way: in all, and to one host with one credential, where others must find room beside it. */
+  callsPerWorkloadMax: 4_096,
+  callsPerWorkloadAndHostMax: 1_536,
   helloBytesMax: 16 * 1024,
   handshakeMs: 10_000,
   headMs: 30_000,
@@ -86,11 +90,11 @@ export const limits = {
   addressesMax: 32,
   /** For the answer of the network's own proxy to CONNECT: it dials, and may wait for a check of its own. */
   proxyConnectMs: 30_000,
-  poolPerHostMax: 256,
+  poolPerHostMax: 2_048,
   poolIdleMs: 60_000,
   poolWaitMax: 4_096,
   poolWaitMs: 10_000,
-  h2ConnectionsPerHostMax: 16,
+  h2ConnectionsPerHostMax: 24,
   h2AnswerWindowBytes: 256 * 1024,
   h2ConnectionWindowBytes: 8 * 1024 * 1024,
   /** After so long without a byte from the API a connection with calls under way is asked by PING, and given up after as long again. */

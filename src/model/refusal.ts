@@ -31,7 +31,7 @@ export const refusals = {
   'accept.not_here': row(404, 'Nothing is served at this path.', 'On the base-URL listener a path begins with the name of a service, e.g. /openai/v1.'),
   'accept.host_wrong': row(421, 'This listener answers only to its own name.', 'Call the listener by the address that `ostiary status` prints.'),
   'accept.browser': row(403, 'Requests of web pages are refused.', 'A request carried Origin or Sec-Fetch-Site; list the origin at the service if it is meant.'),
-  'accept.too_many': row(503, 'Too many connections.', 'The limit connectionsMax or connectionsPerPeerMax was reached.'),
+  'accept.too_many': row(503, 'Too many connections or calls.', 'A limit on connections, tunnels, sockets or calls was reached, of one sender or in all; the record names it.'),
   'accept.not_tls': row(403, 'The tunnel did not begin with a TLS hello for its host.', 'A tunnel carries TLS whose SNI is the CONNECT host, without ECH.'),
   'accept.upgrade': row(501, 'The protocol upgrade is not supported.', 'Only a WebSocket (RFC 6455, version 13) by a sound GET over HTTP/1.1 can be opened.'),
 
