@@ -59,6 +59,7 @@ export const anthropic: Service = {
   modelPath: null,
   sockets: [],
   toolsField: 'tools',
+  filesOfCalls: /^\/v1\/messages\/batches\/?$/i,
   // `claude setup-token`. Without the beta the API takes the token for a key.
   login: { keyPrefix: 'sk-ant-oat01-', keyVariables: ['CLAUDE_CODE_OAUTH_TOKEN'], lists: { 'anthropic-beta': 'oauth-2025-04-20' } },
   tokenUrl: 'https://api.anthropic.com/v1/oauth/token',

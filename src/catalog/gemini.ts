@@ -89,6 +89,7 @@ export const gemini: Service = {
   keyPrefix: 'AIza',
   keyVariables: ['GEMINI_API_KEY', 'GOOGLE_API_KEY'],
   baseUrlVariables: [{ name: 'GOOGLE_GEMINI_BASE_URL', path: '/gemini' }],
+  filesOfCalls: /^\/[^/]+\/(?:[^/]+\/[^/]+:(?:batchGenerateContent|asyncBatchEmbedContent)|openai\/batches)\/?$/i,
   addressFields: ['x-goog-upload-url', 'x-goog-upload-control-url', 'location'],
   // In the path of Google's own methods; the OpenAI-compatible route and interactions name it in the body.
   modelField: 'model',

@@ -137,8 +137,11 @@ export const openai: Service = {
       passing: ['response.cancel'],
       models: ['model', 'response.model'],
       tools: ['', 'response'],
+      deferrals: ['background', 'response.background'],
     },
   ],
   toolsField: 'tools',
+  deferral: { path: /^\/v1\/responses\/?$/i, field: 'background' },
+  filesOfCalls: /^\/v1\/batches\/?$/i,
   tokenUrl: 'https://auth.openai.com/oauth/token',
 }

@@ -75,7 +75,7 @@ function reader(incoming: Call, parts: ConverseParts, record: CallRecord): ((mes
     noted ||= message.includes(parts.marker)
     const read = readMessage(rule, service, message, limits.jsonDepthMax, setTo)
     setTo = read.setTo
-    return read.asks.map(({ model, tools }) => ({ model: model ?? null, tools: tools ?? [] }))
+    return read.asks.map(({ model, tools, deferred }) => ({ model: model ?? null, tools: tools ?? [], deferred: deferred === true }))
   }
 }
 
@@ -106,7 +106,8 @@ function messageSteps(incoming: Call, parts: ConverseParts) {
       return parts.record(current)
     },
     identify: () => parts.identify(connection),
-    decide: (identity: Identity, { model, tools }: Ask) => parts.decideMessage(current, identity, { model: model ?? undefined, tools }),
+    decide: (identity: Identity, { model, tools, deferred }: Ask) =>
+      parts.decideMessage(current, identity, { model: model ?? undefined, tools, deferred: deferred === true }),
     defect(error: unknown): Refusal {
       parts.log.error('defect', { call: current.id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
       return new Refusal('flow.defect', error instanceof Error ? error.message : String(error), error)

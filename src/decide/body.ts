@@ -10,6 +10,8 @@ export interface BodyRead {
   readonly model: string | undefined
   /** Tools that are not plainly the agent's own functions; sorted, each once. */
   readonly tools: readonly string[] | undefined
+  /** Of a message: whether it asks for work that goes on after its answer. */
+  readonly deferred?: boolean
 }
 
 export const nothingRead: BodyRead = { model: undefined, tools: undefined }

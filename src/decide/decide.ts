@@ -11,16 +11,16 @@ import type { Limits } from '../model/limits.ts'
 import { ConfigMistakes, Refusal } from '../model/refusal.ts'
 import type { Service } from '../model/service.ts'
 import type { Target } from '../model/target.ts'
-import { type BodyRead, checkBodyHead, mayHaveBody, modelOfPath, nothingRead, readBody } from './body.ts'
+import { type BodyRead, nothingRead } from './body.ts'
 import type { Condition, FactShape } from './condition.ts'
 import { evaluate } from './engine.ts'
 import { type Explanation, explainQuestion, type Known } from './explain.ts'
 import { createFactSource, type FactSource } from './facts.ts'
 import { createMemo, type Memo, memoKey } from './memo.ts'
 import { type PolicySource, readPolicies } from './policies.ts'
+import { createReading, forRecord, mayDefer, type Reading, refuseFileOfCalls } from './reading.ts'
 import { type SchemaWorkload, schemaOf } from './schema.ts'
 import { createSlices, engineRequest, type Question, type Resource, type Slice, type Slices, valuesOf } from './slices.ts'
-import { readOpening, socketRuleOf } from './socket.ts'
 
 export interface DecideParts {
   readonly policies: readonly PolicySource[]
@@ -67,6 +67,7 @@ interface World {
   readonly slices: Slices
   readonly memo: Memo<Remembered>
   readonly factsOf: FactSource
+  readonly reading: Reading
   readonly services: ReadonlyMap<string, Service>
   readonly managedHosts: ReadonlySet<string>
 }
@@ -90,6 +91,7 @@ export function createDecide(parts: DecideParts): Decider {
     slices: createSlices(policies, actions),
     memo: createMemo(parts.limits.memoPerWorkloadMax),
     factsOf: createFactSource(parts.conditions, parts.limits.factMs),
+    reading: createReading(parts.limits),
     services: new Map(parts.services.map((service) => [service.name, service])),
     managedHosts: new Set(parts.services.flatMap((service) => service.hosts)),
   }
@@ -176,13 +178,47 @@ function decideCall(
   if (service.methods.length > 0 && !service.methods.includes(target.method)) throw new Refusal('decide.method', target.method)
   refuseOverride(service, call)
   const found = lookup(identity, target.action, service)
-  const facts = world.factsOf(found.slice.conditions, identity, service.name)
-  const withBody = (stated: Facts): Decision | Promise<Decision> => {
-    const read = message === undefined ? bodyOf(world, found.slice, service, call) : messageOf(found.slice, message)
-    if (read instanceof Promise) return read.then((body) => settle(world, found, identity, target, stated, body))
-    return settle(world, found, identity, target, stated, read)
+  refuseFileOfCalls(service, target, () => [found.slice, lookup(identity, 'inference', service).slice])
+  const later = mayDefer(service, target, message) ? lookup(identity, 'deferred', service) : null
+  const wanted = {
+    readsModel: found.slice.readsModel || later?.slice.readsModel === true,
+    readsTools: found.slice.readsTools || later?.slice.readsTools === true,
   }
+  const { reading } = world
+  const decided = (body: BodyRead, stated: Facts): Decision | Promise<Decision> => {
+    const decision = settle(world, found, identity, target, stated, body)
+    return later === null ? decision : decideDeferred(world, later, call, identity, body, decision)
+  }
+  const withBody = (stated: Facts): Decision | Promise<Decision> => {
+    const read = message === undefined ? reading.request(wanted, service, call, identity) : reading.message(wanted, message)
+    return read instanceof Promise ? read.then((body) => decided(body, stated)) : decided(read, stated)
+  }
+  const facts = world.factsOf(found.slice.conditions, identity, service.name)
   return facts instanceof Promise ? facts.then(withBody) : withBody(facts)
+}
+
+/** What goes on after its answer must be permitted as `deferred` too. Where it is not, the body is looked at: it must not ask for that. */
+async function decideDeferred(
+  world: World,
+  later: Lookup,
+  call: Call,
+  identity: Identity,
+  body: BodyRead,
+  decision: Decision,
+): Promise<Decision> {
+  const service = call.service as Service
+  let refused: Refusal
+  try {
+    const facts = await world.factsOf(later.slice.conditions, identity, service.name)
+    const also = settle(world, later, identity, { ...call.target, action: 'deferred' }, facts, body)
+    if (body.deferred !== true) return decision
+    return { ...decision, policies: [...new Set([...decision.policies, ...also.policies])] }
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+    refused = error
+  }
+  if (body.deferred ?? (await world.reading.defers(service, call, identity))) throw refused
+  return decision
 }
 
 const overrides = ['x-http-method-override', 'x-http-method', 'x-method-override'] as const
@@ -191,51 +227,6 @@ const overrides = ['x-http-method-override', 'x-http-method', 'x-method-override
 function refuseOverride(service: Service, call: Call): void {
   if (service.actions.length === 0 && service.methods.length === 0) return
   for (const name of overrides) if (call.head.get(name) !== undefined) throw new Refusal('decide.method', `${name} is not allowed`)
-}
-
-function messageOf(slice: Slice, message: BodyRead): BodyRead {
-  // A socket has a model, whether or not anybody has said which.
-  if (slice.readsModel && message.model === undefined) throw new Refusal('decide.body_unreadable', 'no message has named a model')
-  return { model: message.model, tools: slice.readsTools ? message.tools : undefined }
-}
-
-/** What a socket will be asked for stands in its messages: where policy wants to know it, they must be readable. */
-function openingOf(slice: Slice, service: Service, call: Call): BodyRead {
-  const rule = socketRuleOf(service, call.target)
-  if (rule === null) {
-    if (slice.readsModel || slice.readsTools) throw new Refusal('decide.body_unreadable', 'the messages of this WebSocket are not readable')
-    return nothingRead
-  }
-  return readOpening(rule, service, call.target)
-}
-
-/** Reads the body only when a policy of the slice wants what only the body has. */
-function bodyOf(world: World, slice: Slice, service: Service, call: Call): BodyRead | Promise<BodyRead> {
-  const { path, method } = call.target
-  if (call.upgrade !== undefined) return openingOf(slice, service, call)
-  if (service.modelPath === null && !slice.readsModel && !slice.readsTools) return nothingRead
-  const model = slice.readsModel ? modelOfPath(service, path) : forRecord(service, path)
-  if (slice.readsModel && service.modelField !== null && queryNames(call.target.query, service.modelField))
-    throw new Refusal('decide.body_unreadable', 'the query names a model')
-  const wanted =
-    (slice.readsModel && service.modelField !== null && model === undefined) || (slice.readsTools && service.toolsField !== null)
-  if (!wanted || call.body.length === 0 || !mayHaveBody(method)) return { model, tools: undefined }
-  checkBodyHead(call.head)
-  const { readBodyBytesMax, jsonDepthMax } = world.parts.limits
-  if (call.body.length > readBodyBytesMax) throw new Refusal('decide.body_unreadable', `the body is larger than ${readBodyBytesMax} bytes`)
-  return call.readBody(readBodyBytesMax).then((bytes) => readBody(service, path, bytes, jsonDepthMax))
-}
-
-/** Some routes take the model from the query, where policy does not look. */
-function queryNames(query: string, field: string): boolean {
-  if (query === '') return false
-  return [...new URLSearchParams(query).keys()].some((name) => name.toLowerCase() === field.toLowerCase())
-}
-
-/** No policy reads it: an odd spelling is no reason to refuse, only to say nothing. */
-function forRecord(service: Service, path: string): string | undefined {
-  const model = service.modelPath?.exec(path)?.[1]
-  return model?.includes('%') ? undefined : model
 }
 
 function decideTunnel(world: World, call: TunnelCall, identity: Identity): Decision | Promise<Decision> {

@@ -47,7 +47,19 @@ export function readMessage(rule: SocketRule, service: Service, bytes: Buffer, d
   const named = [...new Set(models.filter((model) => model !== undefined))]
   if (passing && named.length === 0 && tools === undefined) return { asks: [], setTo }
   const asked = named.length > 0 ? named : [setTo.model]
-  return { asks: asked.map((model) => ({ model, tools: setTo.tools ?? [] })), setTo }
+  const deferred = rule.deferrals?.some((path) => isSet(message, path)) === true
+  return { asks: asked.map((model) => ({ model, tools: setTo.tools ?? [], ...(deferred ? { deferred } : {}) })), setTo }
+}
+
+/** A flag that is neither absent nor plainly no. */
+function isSet(message: Record<string, unknown>, path: string): boolean {
+  const at = path.lastIndexOf('.')
+  const field = path.slice(at + 1)
+  const within = objectAt(message, at < 0 ? '' : path.slice(0, at))
+  if (within === undefined) return false
+  refuseAliases(within, field)
+  const value = Object.hasOwn(within, field) ? within[field] : null
+  return value !== null && value !== false
 }
 
 function modelAt(message: Record<string, unknown>, path: string, service: Service): string | undefined {

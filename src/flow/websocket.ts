@@ -11,6 +11,8 @@ import type { CallRecord, Talk } from './call.ts'
 export interface Ask {
   readonly model: string | null
   readonly tools: readonly string[]
+  /** It asks for work that goes on after its answer. */
+  readonly deferred?: boolean
 }
 
 type Read = (message: Buffer) => readonly Ask[]

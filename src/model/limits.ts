@@ -70,6 +70,9 @@ export const limits = {
 
   // decide
   readBodyBytesMax: 4 * 1024 * 1024,
+  /** A body that is only searched for one flag: longer is taken to hold it. Agents that send pictures reach megabytes. */
+  searchedBodyBytesMax: 16 * 1024 * 1024,
+  heldBodiesPerWorkloadBytesMax: 512 * 1024 * 1024,
   jsonDepthMax: 64,
   memoPerWorkloadMax: 2_000,
   asksMax: 100,

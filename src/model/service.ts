@@ -33,6 +33,8 @@ export interface SocketRule {
   readonly models: readonly string[]
   /** Objects, dotted, whose field `toolsField` may list tools; the empty name is the message itself. */
   readonly tools: readonly string[]
+  /** Flags, dotted, by which a message asks for work that goes on after its answer. */
+  readonly deferrals?: readonly string[]
 }
 
 export interface Service {
@@ -65,6 +67,10 @@ export interface Service {
   readonly keyPrefix: string
   readonly keyVariables: readonly string[]
   readonly baseUrlVariables: readonly { readonly name: string; readonly path: string }[]
+  /** Where a body may ask for work that goes on after its answer, and by which flag: then it must be permitted as `deferred` too. */
+  readonly deferral?: { readonly path: RegExp; readonly field: string }
+  /** Paths at which a file or a list of many calls is handed in: refused where policy reads what one of them says. */
+  readonly filesOfCalls?: RegExp
   /** Fields of an answer, lower-case, that name an address at the vendor at which the agent goes on. */
   readonly addressFields?: readonly string[]
   /** Where the body names the model: a JSON field, or null when the path does. */
