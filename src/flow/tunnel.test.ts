@@ -6,7 +6,7 @@ import { type TunnelSteps, tunnel } from './tunnel.ts'
 
 type Part = 'identify' | 'listed' | 'decide' | 'intent' | 'watch' | 'dial'
 
-function stage(change: Partial<Record<Part, () => unknown>> = {}): { readonly said: string[]; play(): Promise<void> } {
+function stage(change: Partial<Record<Part, () => unknown>> = {}, port = 443): { readonly said: string[]; play(): Promise<void> } {
   const said: string[] = []
   const part =
     (name: Part, result?: unknown) =>
@@ -34,7 +34,7 @@ function stage(change: Partial<Record<Part, () => unknown>> = {}): { readonly sa
   } as unknown as TunnelSteps
   const incoming = {
     id: 'tunnel-1',
-    target: { host: 'files.test' },
+    target: { host: 'files.test', port },
     connection: {},
     relay: async (dial: () => Promise<unknown>) => {
       said.push('relay')
@@ -101,4 +101,12 @@ test('a revocation cuts the tunnel', async () => {
   })
   await play()
   assert.deepEqual(said.slice(-3), ['cut', 'refused flow.revoked', 'answered flow.revoked tunnel-1'])
+})
+
+test('an odd port is refused whoever lists the host, and nothing is dialled', async () => {
+  for (const port of [22, 25, 80, 465, 5432, 8443, 65_535]) {
+    const { said, play } = stage({}, port)
+    await play()
+    assert.deepEqual(said, ['identify', 'refused accept.bad_authority', 'answered accept.bad_authority tunnel-1'])
+  }
 })

@@ -29,6 +29,8 @@ export async function tunnel(steps: TunnelSteps, incoming: TunnelCall): Promise<
   try {
     const identity = await steps.identify(incoming.connection)
     record.identified(identity)
+    // What is passed unread is TLS to an API: mail, shells and databases speak it at other ports, and are none.
+    if (incoming.target.port !== 443) throw new Refusal('accept.bad_authority', 'a tunnel leads to port 443')
     if (!steps.listed(incoming.target.host)) throw new Refusal('accept.host_unmanaged', incoming.target.host)
     record.decided(await steps.decide(incoming, identity))
     await record.intent()

@@ -26,7 +26,7 @@ export const refusals = {
   // accept: connection and target
   'accept.disagree': row(421, 'Authority, SNI and Host name different hosts.', 'The client must name one host in CONNECT, TLS and Host.'),
   'accept.ambiguous_path': row(400, 'The path can be read in more than one way.', 'Send the path without encoded slashes, dot segments, doubled slashes, semicolons or encoded percent signs.'),
-  'accept.bad_authority': row(400, 'The authority of the request is not usable.', 'Use HOST:PORT with a plain host name.'),
+  'accept.bad_authority': row(400, 'The authority of the request is not usable.', 'Use HOST:PORT with a plain host name; a tunnel leads to port 443 only.'),
   'accept.host_unmanaged': row(403, 'No service manages this host.', 'Add the host to a service in the configuration, or permit a tunnel to it.'),
   'accept.not_here': row(404, 'Nothing is served at this path.', 'On the base-URL listener a path begins with the name of a service, e.g. /openai/v1.'),
   'accept.host_wrong': row(421, 'This listener answers only to its own name.', 'Call the listener by the address that `ostiary status` prints.'),
