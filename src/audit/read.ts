@@ -37,6 +37,8 @@ export interface CallRecordLine {
   readonly service: string | null
   readonly host: string | null
   readonly port: number | null
+  /** The proxy of this network through which it went. */
+  readonly via: string | null
   readonly method: string | null
   readonly path: string | null
   readonly action: string | null
@@ -228,6 +230,7 @@ function line(entry: Numbered): CallRecordLine {
     service: entry.service ?? null,
     host: entry.host ?? null,
     port: entry.port ?? null,
+    via: entry.via ?? null,
     method: entry.method ?? null,
     path: entry.path ?? null,
     action: entry.action ?? null,

@@ -33,7 +33,12 @@ export function routeOf(config: Config, wanted: Wanted, starter: readonly string
 }
 
 /** Writes `file` and policies/coder.cedar beside it. Throws where either is there already. */
-export function writeConfiguration(file: string, wanted: readonly Wanted[], user: string): readonly string[] {
+export function writeConfiguration(
+  file: string,
+  wanted: readonly Wanted[],
+  user: string,
+  egress: readonly string[] = [],
+): readonly string[] {
   const policies = join(dirname(file), 'policies')
   const policyFile = join(policies, `${workloadName}.cedar`)
   for (const one of [file, policyFile])
@@ -41,7 +46,7 @@ export function writeConfiguration(file: string, wanted: readonly Wanted[], user
   for (const folder of [dirname(file), policies]) mkdirSync(folder, { recursive: true, mode: 0o700 })
   writeFileSync(policyFile, policyLines(wanted), { flag: 'wx', mode: 0o600 })
   try {
-    writeFileSync(file, fileLines(wanted, user), { flag: 'wx', mode: 0o600 })
+    writeFileSync(file, fileLines(wanted, user, egress), { flag: 'wx', mode: 0o600 })
   } catch (error) {
     rmSync(policyFile, { force: true })
     throw error
@@ -49,11 +54,11 @@ export function writeConfiguration(file: string, wanted: readonly Wanted[], user
   return [file, policyFile]
 }
 
-function fileLines(wanted: readonly Wanted[], user: string): string {
+function fileLines(wanted: readonly Wanted[], user: string, egress: readonly string[]): string {
   return `# Written by \`ostiary init\`. Each line may be changed or deleted; \`ostiary check\` says what is wrong, \`ostiary reload\` brings
 # it into force.
 trustDomain: ${trustDomain()}
-workloads:
+${egress.map((line) => `${line}\n`).join('')}workloads:
   # What you start by \`ostiary run -- COMMAND\`.
   ${workloadName}: { run: { startedBy: [${JSON.stringify(user)}] } }
 services:

@@ -12,6 +12,7 @@ import { heldLogins } from '../logins.ts'
 import { type Output, paint, printable, WrongUse } from '../print.ts'
 import { blankIn } from './blank.ts'
 import { linesToAdd, type Route, routeOf, writeConfiguration } from './configuration.ts'
+import { egressFound } from './egress.ts'
 import { type FoundKey, findKeys, said } from './find.ts'
 import { masked } from './keys.ts'
 import { rotateAt } from './vendors.ts'
@@ -28,7 +29,8 @@ export async function init(context: Context, options: InitOptions): Promise<numb
   if (refused !== null) throw new WrongUse(refused)
   const home = homedir()
   const file = context.configFile ?? defaultConfigFile(process.env)
-  const { keys, left } = findKeys({ home, cwd: process.cwd(), environment: process.env, own: [file, context.dataDir] })
+  const { keys, left: unread } = findKeys({ home, cwd: process.cwd(), environment: process.env, own: [file, context.dataDir] })
+  const left = [...unread, ...egressFound(process.env).said]
   const logins = heldLogins(home)
   if (out.json) {
     out.value({ keys: keys.map(said), logins, left }, () => {})
@@ -117,6 +119,13 @@ function sayPlan(out: Output, keys: readonly FoundKey[]): number {
   return 0
 }
 
+function sayEgress(out: Output, file: string, lines: readonly string[]): void {
+  out.line(
+    `This shell goes out through a proxy, and ${printable(file)} names none. Where Ostiary has to as well, add and \`ostiary reload\`:`,
+  )
+  for (const line of lines) out.line(`  ${printable(line)}`)
+}
+
 interface Sealing {
   readonly out: Output
   readonly dataDir: string
@@ -135,14 +144,16 @@ async function sealAll(
   const user = userInfo().username
   const wanted = picked.map(({ service, setUpToken }) => ({ service: service as string, setUpToken }))
   const running = await isRunning(dataDir)
+  const found = egressFound(process.env)
   if (!existsSync(configFile)) {
-    for (const path of writeConfiguration(configFile, wanted, user)) out.line(`wrote ${printable(path)}`)
+    for (const path of writeConfiguration(configFile, wanted, user, found.lines)) out.line(`wrote ${printable(path)}`)
     if (running) {
       out.line('Ostiary runs without it: `ostiary stop`, `ostiary start`, and then `ostiary init` again.')
       return 1
     }
   }
   const config = loadConfig(configFile, dataDir)
+  if (found.lines.length > 0 && config.egress.proxy === null) sayEgress(out, configFile, found.lines)
   const sealing: Sealing = { out, dataDir, configFile, config, running, user }
   const starter = [user, String(process.getuid?.() ?? -1)]
   let failed = false
