@@ -7,7 +7,7 @@ import { type Numbered, records, show, since, tail } from '../audit/read.ts'
 import { verifyLog } from '../audit/verify.ts'
 import { systemClock } from '../model/clock.ts'
 import type { Context } from './context.ts'
-import { paint, printable, WrongUse } from './print.ts'
+import { jsonText, paint, printable, WrongUse } from './print.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: entries are JSON with many optional fields
 type Any = any
@@ -39,7 +39,7 @@ export async function auditTail(
   const count = Number(options.count ?? 20)
   if (!Number.isInteger(count) || count < 0) throw new WrongUse(`--count takes a number, not ${options.count}`)
   const found = options.follow === true ? following(dataDir, count) : tail(logOf(dataDir), count)
-  for await (const entry of found) out.line(out.json ? JSON.stringify(entry) : oneLine(entry))
+  for await (const entry of found) out.line(out.json ? jsonText(entry) : oneLine(entry))
   return 0
 }
 
@@ -67,7 +67,7 @@ export async function auditShow({ dataDir, out }: Context, call: string): Promis
 
 export async function auditExport({ dataDir, out }: Context): Promise<number> {
   for await (const record of records(logOf(dataDir))) {
-    out.line(JSON.stringify(record))
+    out.line(jsonText(record))
     await out.drained()
   }
   return 0

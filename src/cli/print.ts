@@ -25,7 +25,7 @@ export function createOutput(json: boolean): Output {
     json,
     line,
     drained: async () => void (process.stdout.writableNeedDrain && (await once(process.stdout, 'drain'))),
-    value: (value, human) => (json ? line(JSON.stringify(value, null, 2)) : human()),
+    value: (value, human) => (json ? line(jsonText(value, 2)) : human()),
     problem: (text) => void process.stderr.write(`${styleText('red', 'ostiary:', { stream: process.stderr })} ${printableLines(text)}\n`),
   }
 }
@@ -34,9 +34,22 @@ export function paint(style: Parameters<typeof styleText>[0], text: string): str
   return styleText(style, text, { stream: process.stdout })
 }
 
+/** The same for JSON, which leaves C1 controls and marks of direction as they are: written as escapes, it reads the same. */
+export function jsonText(value: unknown, indent = 0): string {
+  return JSON.stringify(value, null, indent).replace(unprintable, (char) => (char === '\n' ? char : units(char)))
+}
+
+function units(char: string): string {
+  let out = ''
+  for (let at = 0; at < char.length; at++) out += `\\u${char.charCodeAt(at).toString(16).padStart(4, '0')}`
+  return out
+}
+
+const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\u115f\u1160\u3164\uffa0]/gu
+
 /** Outside text never moves the cursor or changes the direction of reading. */
 export function printable(value: unknown): string {
-  return String(value ?? '').replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\u115f\u1160\u3164\uffa0]/gu, (char) => {
+  return String(value ?? '').replace(unprintable, (char) => {
     const code = (char.codePointAt(0) as number).toString(16)
     return code.length <= 4 ? `\\u${code.padStart(4, '0')}` : `\\u{${code}}`
   })

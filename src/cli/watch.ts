@@ -2,7 +2,7 @@
 import type { Entry } from '../model/entry.ts'
 import { following } from './audit.ts'
 import type { Context } from './context.ts'
-import { paint, printable } from './print.ts'
+import { jsonText, paint, printable } from './print.ts'
 import { refusedOf } from './refused.ts'
 import { remedy } from './remedy.ts'
 
@@ -15,7 +15,7 @@ export async function watch({ dataDir, out }: Context): Promise<number> {
   if (!out.json) out.line(paint('dim', 'calls and refusals as they happen; Ctrl-C ends'))
   for await (const entry of following(dataDir, 0)) {
     if (out.json) {
-      out.line(JSON.stringify(entry))
+      out.line(jsonText(entry))
       continue
     }
     if (entry.kind === 'intent' && entry.call !== undefined) {
