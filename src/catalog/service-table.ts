@@ -25,6 +25,8 @@ interface CompiledRule {
   readonly query: string | undefined
 }
 
+const pathsRememberedMax = 1_024
+
 /** Guarded actions are recognised in any case and with a trailing slash: a vendor that is lenient there must not lead past them. */
 const guarded = /^(?:mint|admin|git\.push)(?:\.|$)/
 
@@ -32,6 +34,8 @@ export function createServiceTable(services: readonly Service[]): ServiceTable {
   const byOrigin = new Map<string, Service>()
   const byName = new Map<string, Service>()
   const rules = new Map<Service, readonly CompiledRule[]>()
+  /** Paths repeat: the same few are asked for all day. */
+  const known = new Map<string, string>()
   for (const service of services) {
     byName.set(service.name, service)
     rules.set(service, service.actions.map(compileRule))
@@ -42,7 +46,16 @@ export function createServiceTable(services: readonly Service[]): ServiceTable {
     byName: (name) => byName.get(name) ?? null,
     action(service, method, path, place = { host: service.hosts[0] ?? '', query: '' }) {
       const own = rules.get(service) ?? service.actions.map(compileRule)
-      return own.length === 0 ? 'call' : classify(own, method, path, place)
+      if (own.length === 0) return 'call'
+      if (place.query !== '') return classify(own, method, path, place)
+      const key = `${service.name} ${place.host} ${method} ${path}`
+      let action = known.get(key)
+      if (action === undefined) {
+        action = classify(own, method, path, place)
+        if (known.size >= pathsRememberedMax) known.clear()
+        known.set(key, action)
+      }
+      return action
     },
     repository: repositoryOf,
   }

@@ -48,6 +48,7 @@ export function createProxyPlane({ listen, ground, inForce, upstream, runEvidenc
         now: clock.now,
         policyVersion: () => decider.version,
         decideAgain: decider.decideAgain,
+        warm: inForce.obtain.warm,
         obtain: inForce.obtain.leaseFor,
       }
       return lease(seam, identity, incoming.target, decision)

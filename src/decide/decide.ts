@@ -79,6 +79,8 @@ interface Lookup {
   readonly credential: string | null
   readonly noCredential: Refusal | null
   readonly prefix: string
+  /** The verdict that was asked for last: most requests of an agent are like the one before. */
+  last: { readonly key: string; readonly verdict: Remembered } | null
 }
 
 /** Throws ConfigMistakes when the policies may not come into force. */
@@ -150,6 +152,7 @@ function look(world: World, identity: Identity, action: string, service: Service
     credential,
     noCredential,
     prefix: prefixOf(identity, action, resource),
+    last: null,
   }
 }
 
@@ -158,7 +161,7 @@ function lookTunnel(world: World, identity: Identity, target: Target): Lookup {
   if (world.managedHosts.has(target.host)) throw new Refusal('decide.denied', 'a managed host is never tunnelled')
   const resource: Resource = { type: 'Host', id: target.host }
   const slice = world.slices.of(identity, 'tunnel', resource)
-  return { slice, resource, credential: null, noCredential: null, prefix: prefixOf(identity, 'tunnel', resource) }
+  return { slice, resource, credential: null, noCredential: null, prefix: prefixOf(identity, 'tunnel', resource), last: null }
 }
 
 /** Part of every memo key: what a policy can test without reading an attribute. */
@@ -187,7 +190,9 @@ function decideCall(
   const { reading } = world
   const decided = (body: BodyRead, stated: Facts): Decision | Promise<Decision> => {
     const decision = settle(world, found, identity, target, stated, body)
-    return later === null ? decision : decideDeferred(world, later, call, identity, body, decision)
+    // Most bodies come with their head, and say at once that they do not.
+    if (later === null || (body.deferred ?? reading.defersNow(service, call)) === false) return decision
+    return decideDeferred(world, later, call, identity, body, decision)
   }
   const withBody = (stated: Facts): Decision | Promise<Decision> => {
     const read = message === undefined ? reading.request(wanted, service, call, identity) : reading.message(wanted, message)
@@ -279,12 +284,17 @@ function noOf(verdict: Remembered, { action, resource, identity }: Question): Re
   return new Refusal('decide.denied', `nothing permits ${identity.workload} ${action} at ${resource.id}`)
 }
 
-function remembered(world: World, { slice, prefix }: Lookup, question: Question): Remembered {
+function remembered(world: World, found: Lookup, question: Question): Remembered {
+  const { slice } = found
   const values = valuesOf(slice.leaves, question)
-  const key = memoKey(prefix, values)
+  const key = memoKey(found.prefix, values)
+  if (found.last?.key === key) return found.last.verdict
   const { workload } = question.identity
   const known = world.memo.get(workload, key)
-  if (known !== undefined) return known
+  if (known !== undefined) {
+    found.last = { key, verdict: known }
+    return known
+  }
   const verdict = verdictOf(world, slice, question, values)
   // Errors are not remembered: a defect of the engine must not outlive its cause.
   if (verdict.error === null) world.memo.set(workload, key, verdict)

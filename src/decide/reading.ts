@@ -19,6 +19,8 @@ export interface Wanted {
 export interface Reading {
   request(wanted: Wanted, service: Service, call: Call, identity: Identity): BodyRead | Promise<BodyRead>
   message(wanted: Wanted, message: BodyRead): BodyRead
+  /** The same of a body that is here already; undefined where it must be waited for. */
+  defersNow(service: Service, call: Call): boolean | undefined
   /** Does the body ask for work that goes on after its answer? What cannot be read plainly is taken to. */
   defers(service: Service, call: Call, identity: Identity): Promise<boolean>
 }
@@ -59,6 +61,16 @@ export function createReading(limits: Limits): Reading {
       return hold(call, identity, readBodyBytesMax).then((bytes) => readBody(service, path, bytes, jsonDepthMax))
     },
     message: messageOf,
+    defersNow(service, call) {
+      const field = service.deferral?.field
+      if (field === undefined || call.body.length === 0) return false
+      const { whole } = call.body
+      if (whole === null || whole.length > limits.searchedBodyBytesMax) return undefined
+      return unreadableDefers(() => {
+        checkBodyHead(call.head)
+        return saysLater(whole, field, limits)
+      })
+    },
     async defers(service, call, identity) {
       const field = service.deferral?.field
       if (field === undefined || call.body.length === 0) return false
@@ -73,6 +85,16 @@ export function createReading(limits: Limits): Reading {
         throw error
       }
     },
+  }
+}
+
+/** What cannot be read plainly is taken to ask for it. */
+function unreadableDefers(says: () => boolean): boolean {
+  try {
+    return says()
+  } catch (error) {
+    if (error instanceof Refusal && error.code === 'decide.body_unreadable') return true
+    throw error
   }
 }
 

@@ -31,6 +31,7 @@ function steps(part: Partial<LeaseSteps> = {}): {
     steps: {
       now: () => 999,
       policyVersion: () => 'v1',
+      warm: () => null,
       decideAgain(...all) {
         asked.push(all)
         return decision
@@ -52,6 +53,20 @@ test('decides again on the facts that it is given, then obtains exactly what was
   assert.deepEqual(of.asked, [[identity, target, decision.facts, decision]])
   const { workload, spiffeId, groups, run } = identity
   assert.deepEqual(of.needs, [[{ workload, spiffeId, groups, run, service: 'openai', host: 'api.openai.com', port: 443 }, 'c']])
+})
+
+test('a lease that is warm needs no second judge, and is for exactly this need; an expired identity does not get it', () => {
+  const asked: unknown[] = []
+  const warm: LeaseSteps['warm'] = (need, name) => {
+    asked.push([need.host, name])
+    return made
+  }
+  const of = steps({ warm })
+  assert.equal(lease(of.steps, identity, target, decision), made)
+  assert.deepEqual([asked, of.asked, of.needs], [[['api.openai.com', 'c']], [], []])
+  assert.throws(() => lease(steps({ warm, now: () => 1_000 }).steps, identity, target, decision), code('identify.run_ended'))
+  assert.throws(() => lease(steps({ warm, policyVersion: () => 'v2' }).steps, identity, target, decision), code('decide.feed_lost'))
+  assert.equal(asked.length, 1)
 })
 
 test('nothing is obtained for an expired identity, under another policy, or against a second no', () => {

@@ -12,6 +12,8 @@ export interface LeaseSteps {
   policyVersion(): string
   /** Throws Refusal decide.*. */
   decideAgain(identity: Identity, target: Target, facts: Facts, read: Pick<Decision, 'model' | 'tools'>): Decision
+  /** A lease that was issued for exactly this need and holds. */
+  warm(need: Need, credentialName: string): Lease | null
   obtain(need: Need, credentialName: string): Lease | Promise<Lease>
 }
 
@@ -19,9 +21,13 @@ export function lease(steps: LeaseSteps, identity: Identity, target: Target, dec
   if (identity.expiresAt <= steps.now())
     throw new Refusal(identity.run === null ? 'identify.none' : 'identify.run_ended', 'the identity has expired')
   if (decision.policyVersion !== steps.policyVersion()) throw new Refusal('decide.feed_lost', 'decided under another policy version')
-  const again = steps.decideAgain(identity, target, decision.facts, decision)
-  if (again.credential === null || again.credential !== decision.credential || target.service === null)
-    throw new Refusal('obtain.no_credential', 'the broker chose another credential')
+  if (decision.credential === null || target.service === null) throw new Refusal('obtain.no_credential', 'none was chosen')
   const { workload, spiffeId, groups, run } = identity
-  return steps.obtain({ workload, spiffeId, groups, run, service: target.service, host: target.host, port: target.port }, again.credential)
+  const need = { workload, spiffeId, groups, run, service: target.service, host: target.host, port: target.port }
+  // What was issued already needs no second judge: the decision is of the policy that is in force.
+  const warm = steps.warm(need, decision.credential)
+  if (warm !== null) return warm
+  const again = steps.decideAgain(identity, target, decision.facts, decision)
+  if (again.credential !== decision.credential) throw new Refusal('obtain.no_credential', 'the broker chose another credential')
+  return steps.obtain(need, again.credential)
 }

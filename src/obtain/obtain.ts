@@ -24,6 +24,8 @@ export interface RevokeWhat {
 export interface Obtain {
   /** A lease at once where one is warm; else a promise. Throws Refusal obtain.*. */
   leaseFor(need: Need, credentialName: string): Lease | Promise<Lease>
+  /** Only one that is there; renewed early all the same. */
+  warm(need: Need, credentialName: string): Lease | null
   /** The vendor said 401: the next call gets another. The call under way is not repeated. */
   distrust(lease: Lease): void
   /** Cuts what uses them, also what is just being obtained; returns how many leases ended. */
@@ -64,6 +66,7 @@ export function createObtain(credentials: readonly LeasedCredential[], clock: Cl
   const leases = new Leases(credentials, clock, log)
   return {
     leaseFor: (need, name) => leases.leaseFor(need, name),
+    warm: (need, name) => leases.warm(need, name),
     distrust: (lease) => leases.distrust(lease),
     revoke: (what) => leases.revoke(what),
     sweep: () => leases.sweep(),
@@ -73,6 +76,11 @@ export function createObtain(credentials: readonly LeasedCredential[], clock: Cl
     retire: () => leases.retire(),
     close: () => leases.close(),
   }
+}
+
+/** Injective, and without the run: runs of one workload share its lease. */
+function keyOf({ workload, spiffeId, service, host, port }: Need, name: string): string {
+  return `${workload.length} ${spiffeId.length} ${service.length} ${host.length} ${workload}${spiffeId}${service}${host}${port} ${name}`
 }
 
 class Leases {
@@ -101,15 +109,21 @@ class Leases {
     return this.#kept.size
   }
 
-  leaseFor(need: Need, name: string): Lease | Promise<Lease> {
-    // Injective, and without the run: runs of one workload share its lease.
-    const key = JSON.stringify([need.workload, need.spiffeId, need.service, need.host, need.port, name])
+  warm(need: Need, name: string): Lease | null {
+    const key = keyOf(need, name)
     const entry = this.#kept.get(key)
     const now = this.#clock.now()
-    if (entry !== undefined && entry.lease.expiresAt > now) {
-      if (now >= entry.renewAt && !this.#flights.has(key)) this.#renew(key, entry, need, name)
-      return entry.lease
-    }
+    if (entry === undefined || entry.lease.expiresAt <= now) return null
+    if (now >= entry.renewAt && !this.#flights.has(key)) this.#renew(key, entry, need, name)
+    return entry.lease
+  }
+
+  leaseFor(need: Need, name: string): Lease | Promise<Lease> {
+    const warm = this.warm(need, name)
+    if (warm !== null) return warm
+    const key = keyOf(need, name)
+    const now = this.#clock.now()
+    const entry = this.#kept.get(key)
     if (entry !== undefined) this.#drop(key, entry)
     const failure = this.#failed.get(key)
     if (failure !== undefined && failure.until > now) throw failure.refusal
