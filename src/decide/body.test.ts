@@ -108,6 +108,30 @@ test('tools that are not plainly the own functions of the agent are named', () =
   assert.ok(unreadable(() => read(openai, { Tools: [] })))
 })
 
+test('tools in a group, and those that come as an item of the input, are named too', () => {
+  const group = {
+    type: 'namespace',
+    name: 'g',
+    tools: [
+      { type: 'custom', name: 'exec' },
+      { type: 'namespace', tools: [{ type: 'web_search' }] },
+    ],
+  }
+  assert.deepEqual(read(openai, { tools: [group] }).tools, ['web_search'])
+  assert.deepEqual(read(openai, { tools: [{ type: 'namespace', name: 'held by the vendor' }] }).tools, ['namespace'])
+  const asItem = (type: string, tools: unknown): unknown => ({
+    input: [
+      { type: 'message', content: 'x' },
+      { type, role: 'developer', tools },
+    ],
+  })
+  for (const type of ['additional_tools', 'tool_search_output']) {
+    assert.deepEqual(read(openai, asItem(type, [group, { type: 'mcp', server_url: 'x' }])).tools, ['mcp', 'web_search'])
+    for (const tools of ['x', [1], [{ type: 'namespace', tools: 'x' }]]) assert.ok(unreadable(() => read(openai, asItem(type, tools))))
+  }
+  assert.deepEqual(read(openai, { input: 'text' }).tools, [])
+})
+
 test('a model in a path is taken as it stands or not at all', () => {
   assert.equal(modelOfPath(gemini, '/v1beta/models/gemini-pro:generateContent'), 'gemini-pro')
   assert.ok(unreadable(() => modelOfPath(gemini, '/v1beta/models/gemini%2Dpro:generateContent')))

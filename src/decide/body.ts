@@ -82,13 +82,11 @@ const describing: ReadonlySet<string> = new Set([
 
 /** Tools that are not plainly the agent's own functions; sorted, each once. */
 export function toolsOf(body: Record<string, unknown>, field: string): readonly string[] {
-  const found = new Set<string>()
-  const listed = Object.hasOwn(body, field) ? body[field] : []
-  if (listed !== null && !Array.isArray(listed)) throw unreadable(`${field} is not a list`)
-  for (const tool of listed ?? []) {
-    if (!isRecord(tool)) throw unreadable(`${field} holds something that is not an object`)
-    for (const name of namesOf(tool)) found.add(name)
-  }
+  const found = new Set(listOf(body, field).flatMap(namesOf))
+  // The Responses API takes more of them as items of its input; Codex sends all of its own so.
+  const items: readonly unknown[] = Array.isArray(body['input']) ? body['input'] : []
+  for (const item of items)
+    if (isRecord(item) && addsTools.has(item['type'])) for (const name of listOf(item, field).flatMap(namesOf)) found.add(name)
   // Tools that stand elsewhere: remote MCP servers, the search of chat completions, and prompts kept at the vendor.
   if (Object.hasOwn(body, 'mcp_servers')) found.add('mcp')
   if (Object.hasOwn(body, 'web_search_options')) found.add('web_search')
@@ -96,8 +94,19 @@ export function toolsOf(body: Record<string, unknown>, field: string): readonly 
   return [...found].sort()
 }
 
+const addsTools: ReadonlySet<unknown> = new Set(['additional_tools', 'tool_search_output'])
+
+function listOf(holder: Record<string, unknown>, field: string): readonly Record<string, unknown>[] {
+  const listed = Object.hasOwn(holder, field) ? (holder[field] ?? []) : []
+  if (!Array.isArray(listed)) throw unreadable(`${field} is not a list`)
+  if (!listed.every(isRecord)) throw unreadable(`${field} holds something that is not an object`)
+  return listed
+}
+
 function namesOf(tool: Record<string, unknown>): readonly string[] {
   const { type } = tool
+  // A name for a group of tools.
+  if (type === 'namespace' && Object.hasOwn(tool, 'tools')) return listOf(tool, 'tools').flatMap(namesOf)
   if (Object.hasOwn(tool, 'type') && type !== null) {
     if (typeof type !== 'string' || !type.isWellFormed()) throw unreadable('the type of a tool is not a string')
     return ownFunctions.has(type) ? [] : [toolName(type)]
