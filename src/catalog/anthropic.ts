@@ -29,6 +29,9 @@ export const anthropic: Service = {
     { action: 'admin', path: '/v1/tunnels/**' },
     { action: 'admin', path: '/v1/vaults/**' },
     { action: 'admin', path: '/v1/user_profiles/**' },
+    // What an organisation demands of Claude Code, which asks for it at its start: refused, it would go on without.
+    { action: 'inference', path: '/api/claude_code/settings', methods: ['GET'] },
+    { action: 'inference', path: '/api/claude_code/policy_limits', methods: ['GET'] },
     { action: 'admin', path: '/api/claude_code/**' },
     { action: 'deferred', path: '/v1/messages/batches/**' },
     { action: 'deferred', path: '/v1/sessions/**' },

@@ -60,7 +60,7 @@ const agents: readonly Agent[] = [
     service: 'anthropic',
     program: `@anthropic-ai/claude-code-linux-${process.arch}/claude`,
     words: ['-p', task, '--allowedTools', 'Bash', 'mcp__tiny__tell', '--mcp-config', join(home, 'mcp.json')],
-    refused: ['api.anthropic.com decide.forbidden'],
+    refused: [],
   },
   {
     name: '@openai/codex',
