@@ -1,10 +1,14 @@
 // The agent of the story: an ordinary program with the vendors' official SDKs and no key. It reads tasks as JSON lines on
 // standard input and answers each with a JSON line, so that one process tells the whole story.
+
+import { once } from 'node:events'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
-import { createConnection } from 'node:net'
+import { connect as openSession } from 'node:http2'
+import { connect, createConnection } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import tls from 'node:tls'
 import Anthropic from '@anthropic-ai/sdk'
 import { GoogleGenAI } from '@google/genai'
 import OpenAI from 'openai'
@@ -122,7 +126,56 @@ async function reach(task: Task): Promise<unknown> {
   return { reached }
 }
 
+/** Eight calls at once on one connection of HTTP/2, opened through the proxy as any client of it does. */
+async function http2(): Promise<unknown> {
+  const host = 'api.anthropic.com'
+  const proxy = new URL(process.env['HTTPS_PROXY'] ?? '')
+  const raw = connect(Number(proxy.port), proxy.hostname)
+  const authorization = proxy.username === '' ? '' : `Proxy-Authorization: Basic ${btoa(`${proxy.username}:${proxy.password}`)}\r\n`
+  raw.write(`CONNECT ${host}:443 HTTP/1.1\r\nHost: ${host}:443\r\n${authorization}\r\n`)
+  await once(raw, 'data')
+  const socket = tls.connect({ socket: raw, servername: host, ALPNProtocols: ['h2'], ca: readFileSync(process.env['SSL_CERT_FILE'] ?? '') })
+  await once(socket, 'secureConnect')
+  const session = openSession(`https://${host}`, { createConnection: () => socket })
+  const body = JSON.stringify({ model: 'claude-sonnet-4-5', max_tokens: 64, messages: prompt })
+  const headers = {
+    'x-api-key': process.env['ANTHROPIC_API_KEY'] ?? '',
+    'anthropic-version': '2023-06-01',
+    'content-type': 'application/json',
+  }
+  const one = async (): Promise<string> => {
+    const stream = session.request({ ':method': 'POST', ':path': '/v1/messages', ...headers })
+    stream.end(body)
+    let text = ''
+    for await (const chunk of stream) text += chunk
+    return JSON.parse(text).content[0].text
+  }
+  const texts = await Promise.all(Array.from({ length: 8 }, one))
+  session.close()
+  return { protocol: socket.alpnProtocol, texts }
+}
+
+/** A realtime session by Node's own WebSocket: one answer, then the vendor is talked into giving the key back, a character a frame. */
+function websocket(): Promise<unknown> {
+  const key = process.env['OPENAI_API_KEY'] ?? ''
+  const socket = new WebSocket('wss://api.openai.com/v1/realtime?model=gpt-realtime', ['realtime', `openai-insecure-api-key.${key}`])
+  const said: string[] = []
+  return new Promise((resolve, reject) => {
+    socket.onerror = (event) => reject(new Error(String((event as ErrorEvent).message ?? event.type)))
+    socket.onopen = () => socket.send('{"type":"response.create"}')
+    socket.onmessage = ({ data }) => {
+      said.push(String(data))
+      if (said.at(-1)?.includes('response.done'))
+        socket.send(JSON.stringify({ type: 'response.create', response: { metadata: { play: 'fragments' } } }))
+      if (said.at(-1) === '{"type":"done"}') socket.close()
+    }
+    socket.onclose = ({ code }) => resolve({ code, said })
+  })
+}
+
 const tasks = {
+  http2,
+  websocket,
   openai,
   anthropic,
   gemini,

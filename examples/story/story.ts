@@ -63,6 +63,7 @@ async function story(stage: Stage, print: Printer): Promise<void> {
   )
   for (const vendor of ['openai', 'anthropic', 'gemini'] as const)
     for (const stream of [false, true]) await call(stage, agent, vendor, stream)
+  await otherWays(stage, agent, print)
   await attacks({ stage, agent, print })
   await agent.end()
   await verifies(stage, print)
@@ -109,6 +110,39 @@ async function call(stage: Stage, agent: Agent, vendor: 'openai' | 'anthropic' |
     ok,
     answer.ok ? `"${answer.value?.text}" in ${answer.ms} ms` : `failed: ${answer.error}`,
     { record: of, received: slot },
+  )
+}
+
+async function otherWays(stage: Stage, agent: Agent, print: Printer): Promise<void> {
+  print.progress('calling by HTTP/2 and WebSocket ...')
+  print.title('HTTP/2 and WebSocket: one flow, one log')
+  const before = stage.vendors.seen.length
+  const many = await agent.ask('http2')
+  const got = stage.vendors.seen.slice(before).filter((one) => one.vendor === 'anthropic' && one.path === '/v1/messages')
+  print.check(
+    'http2',
+    many.ok &&
+      many.value?.protocol === 'h2' &&
+      many.value.texts.length === 8 &&
+      got.length === 8 &&
+      got.every((one) => one.httpVersion === '2.0'),
+    many.ok
+      ? `${many.value?.texts.length} calls at once on one connection of HTTP/2, each decided and recorded; HTTP/2 to the vendor too.`
+      : `failed: ${many.error}`,
+  )
+  const talk = await agent.ask('websocket')
+  const said: readonly string[] = talk.value?.said ?? []
+  const handed = stage.vendors.upgraded.at(-1)
+  const slot = JSON.stringify(handed?.headers ?? {})
+  print.check(
+    'websocket',
+    talk.ok && said.some((one) => one.includes('Hello from OpenAI')) && [...stage.vendors.secrets].some((secret) => slot.includes(secret)),
+    talk.ok ? 'A realtime session: the placeholder came as a subprotocol, the token went out as a header.' : `failed: ${talk.error}`,
+  )
+  print.check(
+    'websocket scrubbed',
+    talk.ok && said.at(-1) === '{"type":"done"}' && findSecret(said.join(''), stage.vendors.secrets) === null,
+    'The vendor gave the token back, a character a frame: the agent got none of it.',
   )
 }
 
