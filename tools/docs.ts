@@ -10,6 +10,7 @@ import { kinds } from '../src/compose/kinds.ts'
 import { jsonSchema } from '../src/config/json-schema.ts'
 import { refusals } from '../src/model/refusal.ts'
 import type { ActionRule, Service, Slot } from '../src/model/service.ts'
+import { clientsPage } from './clients-page.ts'
 import { type JsonSchema, typeOf } from './schema-words.ts'
 import { example, meanings } from './worked-example.ts'
 
@@ -23,6 +24,8 @@ export function references(): ReadonlyMap<string, string> {
     ['cli.md', commandPage()],
     ['configuration.md', configurationPage()],
     ['catalog.md', catalogPage()],
+    // What was measured is made by `npm run clients`; here it is only laid out.
+    ['clients.md', clientsPage(JSON.parse(readFileSync(`${folder}clients.json`, 'utf8')))],
     ['configuration.schema.json', `${JSON.stringify(jsonSchema(kinds), null, 2)}\n`],
   ])
 }
