@@ -1,13 +1,19 @@
-// The thread in which the search for a socket's owner runs: /proc is read synchronously there, one question after the other,
+// The thread in which the search for a socket's owner runs: /proc is read synchronously there, for all who wait at once,
 // so that neither a long search nor the hash of a large executable delays a request.
 import { parentPort } from 'node:worker_threads'
-import { type Asked, findOwner } from './owner.ts'
+import { findOwners, nobody, type Sought } from './owner.ts'
 
-parentPort?.on('message', ({ id, asked }: { readonly id: number; readonly asked: Asked }) => {
+interface Batch {
+  readonly ids: readonly number[]
+  readonly sought: readonly Sought[]
+  readonly roots: readonly number[]
+}
+
+parentPort?.on('message', ({ ids, sought, roots }: Batch) => {
   try {
-    parentPort?.postMessage({ id, found: findOwner(asked) })
+    parentPort?.postMessage({ ids, found: findOwners(sought, roots) })
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
-    parentPort?.postMessage({ id, found: { process: null, likeness: '', why, unreadable: false, root: 0 } })
+    parentPort?.postMessage({ ids, found: ids.map(() => nobody(why)) })
   }
 })

@@ -1,5 +1,6 @@
-// Which ONE process holds a socket's inode: sought among the candidates' trees first, then among all processes of the uid.
-// It must never guess: none, or more than one, is said so. Synchronous; runs in the worker.
+// Which ONE process holds a socket's inode: sought among the candidates' trees first, then among all processes of the uid. All who
+// wait are answered by one search, so that one agent's many connections cost the others little. It must never guess: none, or more
+// than one, is said so. Synchronous; runs in the worker.
 
 import { readFileSync, statSync } from 'node:fs'
 import type { ProcessFacts } from '../../model/evidence.ts'
@@ -7,9 +8,12 @@ import { limits } from '../../model/limits.ts'
 import { sharesDescriptors } from '../../net/kernel.ts'
 import { likeness, names, readFacts, readLink, readOwner } from './proc.ts'
 
-export interface Asked {
+export interface Sought {
   readonly uid: number
   readonly inode: number
+}
+
+export interface Asked extends Sought {
   /** Roots of process trees that are sought first, as host pids. */
   readonly roots: readonly number[]
 }
@@ -38,31 +42,75 @@ interface Budget {
 const spent = (budget: Budget): boolean => budget.processes <= 0 || budget.descriptors <= 0
 
 export function findOwner(asked: Asked): Found {
+  return findOwners([asked], asked.roots)[0] as Found
+}
+
+/** In the order asked. */
+export function findOwners(all: readonly Sought[], roots: readonly number[]): readonly Found[] {
   const budget: Budget = { processes: limits.ownerScanProcessesMax, descriptors: descriptorsMax }
-  for (const root of asked.roots) {
+  const found = new Map<number, Found>()
+  let open = all
+  const settle = (holders: ReadonlyMap<number, readonly number[]>, root: number): void => {
+    judge(
+      open.filter(({ inode }) => holders.has(inode)),
+      holders,
+      root,
+      found,
+    )
+    open = open.filter(({ inode }) => !holders.has(inode))
+  }
+  for (const root of roots) {
+    if (open.length === 0 || spent(budget)) break
     const tree = descendants(root, budget.processes)
     budget.processes -= tree.length
-    const holders = tree.filter((pid) => !spent(budget) && holds(pid, asked.inode, budget) === 'yes')
-    if (spent(budget)) return nobody('too much to look at')
-    if (holders.length > 0) return judge(asked, holders, root)
+    const wanted = new Set(open.map(({ inode }) => inode))
+    const holders = new Map<number, number[]>()
+    for (const pid of tree) if (!spent(budget)) note(holders, pid, held(pid, wanted, budget).found)
+    // Whoever else may hold it was not looked at.
+    if (!spent(budget)) settle(holders, root)
   }
-  const holders: number[] = []
-  let unreadable = 0
+  const unreadable = new Map<number, number>()
+  if (open.length > 0 && !spent(budget)) {
+    const holders = amongAll(open, budget, unreadable)
+    if (!spent(budget)) settle(holders, 0)
+  }
+  for (const { uid, inode } of open)
+    found.set(inode, spent(budget) ? nobody('too much to look at') : unfound(uid, unreadable.get(uid) ?? 0))
+  return all.map(({ inode }) => found.get(inode) as Found)
+}
+
+function unfound(uid: number, unreadable: number): Found {
+  return unreadable > 0
+    ? nobody(`no process of uid ${uid} that may be read holds the socket; ${unreadable} may not be read`, true)
+    : nobody(`no process of uid ${uid} holds the socket`)
+}
+
+function note(holders: Map<number, number[]>, pid: number, inodes: ReadonlySet<number>): void {
+  for (const inode of inodes) {
+    const known = holders.get(inode)
+    if (known === undefined) holders.set(inode, [pid])
+    else known.push(pid)
+  }
+}
+
+function amongAll(open: readonly Sought[], budget: Budget, unreadable: Map<number, number>): ReadonlyMap<number, readonly number[]> {
+  const byUid = new Map<number, Set<number>>()
+  for (const { uid, inode } of open) byUid.set(uid, (byUid.get(uid) ?? new Set()).add(inode))
+  const holders = new Map<number, number[]>()
   for (const name of names('/proc') ?? []) {
     if (!/^\d+$/.test(name)) continue
-    if (spent(budget)) return nobody('too much to look at')
+    if (spent(budget)) break
     budget.processes--
     const pid = Number(name)
-    if (!mayBeOf(pid, asked.uid) || readOwner(pid)?.uid !== asked.uid) continue
-    const answer = holds(pid, asked.inode, budget)
-    if (answer === 'yes') holders.push(pid)
-    else if (answer === 'closed') unreadable++
+    if (![...byUid.keys()].some((uid) => mayBeOf(pid, uid))) continue
+    const uid = readOwner(pid)?.uid
+    const wanted = uid === undefined ? undefined : byUid.get(uid)
+    if (uid === undefined || wanted === undefined) continue
+    const { found, closed } = held(pid, wanted, budget)
+    note(holders, pid, found)
+    if (closed) unreadable.set(uid, (unreadable.get(uid) ?? 0) + 1)
   }
-  if (spent(budget)) return nobody('too much to look at')
-  if (holders.length > 0) return judge(asked, holders, 0)
-  return unreadable > 0
-    ? nobody(`no process of uid ${asked.uid} that may be read holds the socket; ${unreadable} may not be read`, true)
-    : nobody(`no process of uid ${asked.uid} holds the socket`)
+  return holders
 }
 
 /** The folder of a process is its effective user's, or root's when it is not dumpable: cheaper than to read its status. */
@@ -75,17 +123,28 @@ function mayBeOf(pid: number, uid: number): boolean {
   }
 }
 
-/** Looked at before and after: the facts are those of one process that held the socket all the while. */
-function judge(asked: Asked, holders: readonly number[], root: number): Found {
-  if (holders.length > 1) return nobody(`${holders.length} processes hold the socket: ${holders.slice(0, 8).join(', ')}`)
-  const pid = holders[0] as number
-  const before = likeness(pid)
-  const facts = readFacts(pid)
-  if (facts === null) return nobody(`process ${pid} is gone`)
-  if (facts.uid !== asked.uid) return nobody(`process ${pid} of uid ${facts.uid} holds a socket of uid ${asked.uid}`)
-  if (holds(pid, asked.inode, { processes: 1, descriptors: descriptorsMax }) !== 'yes') return nobody(`process ${pid} let go of the socket`)
-  if (likeness(pid) !== before || !before.startsWith(`${facts.startTicks} `)) return nobody(`process ${pid} changed while it was looked at`)
-  return { process: facts, likeness: before, why: '', unreadable: false, root }
+/** Each process is looked at before and after: the facts are those of one that held the socket all the while. */
+function judge(asked: readonly Sought[], holders: ReadonlyMap<number, readonly number[]>, root: number, into: Map<number, Found>): void {
+  const byPid = new Map<number, Sought[]>()
+  for (const one of asked) {
+    const pids = holders.get(one.inode) as readonly number[]
+    const [pid] = pids as [number]
+    if (pids.length > 1) into.set(one.inode, nobody(`${pids.length} processes hold the socket: ${pids.slice(0, 8).join(', ')}`))
+    else byPid.set(pid, [...(byPid.get(pid) ?? []), one])
+  }
+  for (const [pid, own] of byPid) {
+    const before = likeness(pid)
+    const facts = readFacts(pid)
+    const again = held(pid, new Set(own.map(({ inode }) => inode)), { processes: 1, descriptors: descriptorsMax }).found
+    const changed = facts !== null && (likeness(pid) !== before || !before.startsWith(`${facts.startTicks} `))
+    for (const { uid, inode } of own) {
+      if (facts === null) into.set(inode, nobody(`process ${pid} is gone`))
+      else if (facts.uid !== uid) into.set(inode, nobody(`process ${pid} of uid ${facts.uid} holds a socket of uid ${uid}`))
+      else if (!again.has(inode)) into.set(inode, nobody(`process ${pid} let go of the socket`))
+      else if (changed) into.set(inode, nobody(`process ${pid} changed while it was looked at`))
+      else into.set(inode, { process: facts, likeness: before, why: '', unreadable: false, root })
+    }
+  }
 }
 
 /** The facts of one process that is known already; nobody when it is another by now. */
@@ -97,28 +156,37 @@ export function lookAt(pid: number, startTicks: string): Found {
   return { process: facts, likeness: before, why: '', unreadable: false, root: 0 }
 }
 
-/** In its own descriptor table, or in that of a thread that has unshared it. */
-function holds(pid: number, inode: number, budget: Budget): 'yes' | 'no' | 'closed' {
-  const own = tableHolds(`/proc/${pid}/fd`, inode, budget)
-  if (own !== 'no') return own
-  for (const thread of names(`/proc/${pid}/task`) ?? []) {
-    if (Number(thread) === pid || sharesDescriptors(pid, Number(thread)) === true) continue
-    const answer = tableHolds(`/proc/${pid}/task/${thread}/fd`, inode, budget)
-    if (answer !== 'no') return answer
-  }
-  return 'no'
+interface Held {
+  readonly found: ReadonlySet<number>
+  /** Some of it may not be looked at. */
+  readonly closed: boolean
 }
 
-function tableHolds(folder: string, inode: number, budget: Budget): 'yes' | 'no' | 'closed' {
-  const descriptors = names(folder)
-  if (descriptors === null) return 'closed'
-  const wanted = `socket:[${inode}]`
-  // From the newest: a connection just made is seldom the oldest descriptor.
-  for (let at = descriptors.length - 1; at >= 0; at--) {
-    if (budget.descriptors-- <= 0) return 'no'
-    if (readLink(`${folder}/${descriptors[at]}`) === wanted) return 'yes'
+/** What of the wanted stands in its own descriptor table, or in that of a thread that has unshared it. */
+function held(pid: number, wanted: ReadonlySet<number>, budget: Budget): Held {
+  const found = new Set<number>()
+  if (!addHeld(`/proc/${pid}/fd`, wanted, found, budget)) return { found, closed: true }
+  if (found.size === wanted.size) return { found, closed: false }
+  for (const thread of names(`/proc/${pid}/task`) ?? []) {
+    if (Number(thread) === pid || sharesDescriptors(pid, Number(thread)) === true) continue
+    if (!addHeld(`/proc/${pid}/task/${thread}/fd`, wanted, found, budget)) return { found, closed: true }
   }
-  return 'no'
+  return { found, closed: false }
+}
+
+/** False where the table may not be read. */
+function addHeld(folder: string, wanted: ReadonlySet<number>, found: Set<number>, budget: Budget): boolean {
+  const descriptors = names(folder)
+  if (descriptors === null) return false
+  // From the newest: a connection just made is seldom the oldest descriptor.
+  for (let at = descriptors.length - 1; at >= 0 && found.size < wanted.size; at--) {
+    if (budget.descriptors-- <= 0) return true
+    const link = readLink(`${folder}/${descriptors[at]}`)
+    if (!link.startsWith('socket:[')) continue
+    const inode = Number(link.slice('socket:['.length, -1))
+    if (wanted.has(inode)) found.add(inode)
+  }
+  return true
 }
 
 /** The root and all below it; every thread may have children of its own. */

@@ -62,7 +62,10 @@ async function ofLoopback(socket: Socket, base: Base, search: Search, options: G
   const owner = socketOwner(tuple)
   if (owner === null)
     return { peer: { ...here, uid: null, process: null, why: 'the kernel knows no owner of the socket' }, unchanged: () => false }
-  const found = await search.find({ uid: owner.uid, inode: owner.inode, roots: options.candidates() })
+  const found = await search.find(
+    { uid: owner.uid, inode: owner.inode, roots: options.candidates() },
+    () => !socket.destroyed && socketOwner(tuple)?.inode === owner.inode,
+  )
   const after = socketOwner(tuple)
   const same = after !== null && after.inode === owner.inode && after.uid === owner.uid
   if (found.process === null || !same) {

@@ -9,7 +9,8 @@ import { likeness, readStat } from './proc.ts'
 import type { Reader } from './reader-client.ts'
 
 export interface Search {
-  find(asked: Asked): Promise<Found>
+  /** `still`: is there anybody left to be found? */
+  find(asked: Asked, still: () => boolean): Promise<Found>
   /** The process of that pid, as it is now. */
   look(peer: { readonly pid: number; readonly uid: number }): Promise<Found>
   /** What it is like now, to be compared with what was found. */
@@ -28,20 +29,20 @@ export function createSearch({ log, reader }: { readonly log: Log; readonly read
   /** Only root may look at everybody's. */
   const ours = (uid: number): boolean => reader === null || process.geteuid?.() === 0 || process.geteuid?.() === uid
 
-  async function askWhoCan(asked: Asked): Promise<Found> {
+  async function askWhoCan(asked: Asked, still: () => boolean): Promise<Found> {
     const roots = asked.roots.slice(0, limits.readerRootsMax)
-    return (ours(asked.uid) ? null : await reader?.ask({ ...asked, roots })) ?? own.ask(asked)
+    return (ours(asked.uid) ? null : await reader?.ask({ ...asked, roots })) ?? own.ask(asked, still)
   }
 
   return {
-    async find(asked) {
+    async find(asked, still) {
       // The run that was found last is likely the next.
       const roots = asked.roots.includes(lastRoot) ? [lastRoot, ...asked.roots.filter((root) => root !== lastRoot)] : asked.roots
-      let found = await askWhoCan({ ...asked, roots })
+      let found = await askWhoCan({ ...asked, roots }, still)
       for (const pauseMs of againAfterMs) {
-        if (found.process !== null || found.unreadable) break
+        if (found.process !== null || found.unreadable || !still()) break
         await new Promise((resolve) => setTimeout(resolve, pauseMs))
-        found = await askWhoCan({ ...asked, roots })
+        found = await askWhoCan({ ...asked, roots }, still)
       }
       if (found.root > 0) lastRoot = found.root
       return found
@@ -60,20 +61,36 @@ export function createSearch({ log, reader }: { readonly log: Log; readonly read
   }
 }
 
-/** In a thread of this process: what our own user may look at. */
-function createOwnSearch(log: Log): { ask(asked: Asked): Promise<Found>; close(): Promise<unknown> } {
-  const waiting = new Map<number, (found: Found) => void>()
+interface Waiting {
+  readonly asked: Asked
+  readonly still: () => boolean
+  readonly answer: (found: Found) => void
+}
+
+/**
+ * In a thread of this process: what our own user may look at. Whoever comes while it searches is answered by the next search, all
+ * together: however many connections one agent makes, another waits for two searches at most.
+ */
+function createOwnSearch(log: Log): { ask(asked: Asked, still: () => boolean): Promise<Found>; close(): Promise<unknown> } {
+  const waiting = new Map<number, Waiting>()
+  const queued: number[] = []
   let worker: Worker | null = null
+  let searching = false
   let nextId = 1
 
   function thread(): Worker {
     if (worker !== null) return worker
     const started = new Worker(here('./owner-worker.ts'), { stdin: false, env: {} })
     started.unref()
-    started.on('message', ({ id, found }: { readonly id: number; readonly found: Found }) => waiting.get(id)?.(found))
+    started.on('message', ({ ids, found }: { readonly ids: readonly number[]; readonly found: readonly Found[] }) => {
+      searching = false
+      for (const [at, id] of ids.entries()) waiting.get(id)?.answer(found[at] as Found)
+      next()
+    })
     const ended = (): void => {
       if (worker === started) worker = null
-      for (const answer of [...waiting.values()]) answer(nobody('the search ended'))
+      searching = false
+      for (const { answer } of [...waiting.values()]) answer(nobody('the search ended'))
     }
     started.on('error', (error) => {
       log.error('the search for socket owners failed', { error: String(error) })
@@ -84,7 +101,24 @@ function createOwnSearch(log: Log): { ask(asked: Asked): Promise<Found>; close()
     return started
   }
 
-  function ask(asked: Asked): Promise<Found> {
+  function next(): void {
+    if (searching) return
+    const ids: number[] = []
+    for (const id of queued.splice(0)) {
+      const one = waiting.get(id)
+      if (one === undefined) continue
+      if (one.still()) ids.push(id)
+      else one.answer(nobody('the connection is gone'))
+    }
+    if (ids.length === 0) return
+    searching = true
+    const batch = ids.map((id) => (waiting.get(id) as Waiting).asked)
+    const sought = batch.map(({ uid, inode }) => ({ uid, inode }))
+    // The newest knows all the roots there are.
+    thread().postMessage({ ids, sought, roots: (batch.at(-1) as Asked).roots })
+  }
+
+  function ask(asked: Asked, still: () => boolean): Promise<Found> {
     if (waiting.size >= waitingMax) return Promise.resolve(nobody('too many searches at once'))
     const id = nextId++
     return new Promise((resolve) => {
@@ -94,8 +128,9 @@ function createOwnSearch(log: Log): { ask(asked: Asked): Promise<Found>; close()
         waiting.delete(id)
         resolve(found)
       }
-      waiting.set(id, answer)
-      thread().postMessage({ id, asked })
+      waiting.set(id, { asked, still, answer })
+      queued.push(id)
+      next()
     })
   }
 
