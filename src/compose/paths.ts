@@ -13,6 +13,8 @@ export interface Paths {
   readonly publicDir: string
   readonly caFile: string
   readonly bundleFile: string
+  /** The CA once more, as browsers read it. */
+  readonly nssFile: string
   /** Holds the sockets for launchers and relays and nothing else; hidden from runs. */
   readonly doorDir: string
   readonly runSocket: string
@@ -34,6 +36,7 @@ export function pathsOf(dataDir: string): Paths {
     publicDir,
     caFile: join(publicDir, 'ca.pem'),
     bundleFile: join(publicDir, 'bundle.pem'),
+    nssFile: join(publicDir, 'cert9.db'),
     doorDir,
     runSocket: join(doorDir, 'run.sock'),
     insideSocket: join(doorDir, 'inside.sock'),

@@ -12,6 +12,7 @@ import { Secret } from '../model/secret.ts'
 import type { AnyCredentialKind } from '../obtain/credential-provider.ts'
 import { credentialKinds } from '../obtain/credential-providers.ts'
 import { type Lock, lockDirectory } from '../store/lock.ts'
+import { writeNssDatabase } from '../store/nss-database.ts'
 import { createSealedValues, purposeText, type SealedRow, type SealedValues } from '../store/sealed-values.ts'
 import { openDatabase } from '../store/sqlite.ts'
 import type { Paths } from './paths.ts'
@@ -86,9 +87,10 @@ function publish(paths: Paths, caPem: string): void {
   mkdirSync(paths.doorDir, { recursive: true, mode: 0o755 })
   writeFileSync(paths.caFile, caPem, { mode: 0o644 })
   writeFileSync(paths.bundleFile, bundleWith(caPem), { mode: 0o644 })
+  writeNssDatabase(paths.nssFile, caPem)
   // Whatever the umask is: everybody may read these, and nobody but we may write them.
   for (const folder of [paths.publicDir, paths.doorDir]) chmodSync(folder, 0o755)
-  for (const file of [paths.caFile, paths.bundleFile]) chmodSync(file, 0o644)
+  for (const file of [paths.caFile, paths.bundleFile, paths.nssFile]) chmodSync(file, 0o644)
 }
 
 const caPurpose = 'interception'

@@ -28,7 +28,7 @@ export interface Machine {
 }
 
 export type Step = readonly [
-  what: 'net' | 'names' | 'keep' | 'replace' | 'dev' | 'pin' | 'lock' | 'ro' | 'hidden' | 'blank' | 'json',
+  what: 'net' | 'names' | 'keep' | 'replace' | 'dev' | 'pin' | 'lock' | 'ro' | 'hidden' | 'blank' | 'json' | 'roots' | 'nss',
   path: string,
 ]
 

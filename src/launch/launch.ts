@@ -4,6 +4,7 @@ import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { readFileSync, realpathSync } from 'node:fs'
 import { constants, homedir } from 'node:os'
 import { flushTerminal, leaveSessionKeyring, setSubreaper } from '../net/kernel.ts'
+import { withBrowserRoots } from './browsers.ts'
 import { type Plan, planCovers, shutVariables } from './covers.ts'
 import { doors } from './doors.ts'
 import { withWhatWasKept } from './environment-kept.ts'
@@ -110,14 +111,16 @@ function planFor(options: LaunchOptions, run: OpenRun, uid: number): Plan {
   // The token is the launcher's to present; a symbolic link may lead to where it really lies.
   const evidence = options.evidenceFile === null ? [] : [realpathSync(options.evidenceFile)]
   const { hidden, readOnly, blank, kept } = run.description
-  return planCovers({
+  const home = realpathSync(homedir())
+  const plan = planCovers({
     uid,
-    home: realpathSync(homedir()),
+    home,
     workingDir: process.cwd(),
     environment: options.environment,
     exposed: [...options.exposed, ...run.description.open],
     own: { hidden, readOnly, blank: [...blank, ...evidence], kept },
   })
+  return { ...plan, steps: withBrowserRoots(plan.steps, home, run.description.caFile) }
 }
 
 /** What the person who starts it has to know. */

@@ -48,7 +48,7 @@ function outerFlags(uid: number, isolated: boolean): readonly string[] {
 const script = `
 set -eu
 uid=$1 gid=$2 count=$3; shift 3
-new=/dev/shm plain=yes
+new=/dev/shm plain=yes roots=
 mount -t tmpfs -o mode=0755,nosuid,nodev tmpfs $new
 printf '{}' > $new/json
 over() { if [ -d "$1" ]; then mount --rbind "$1" "$1"; else mount --bind "$1" "$1"; fi; }
@@ -73,6 +73,12 @@ while [ "$count" -gt 0 ]; do
     hidden) mount -t tmpfs -o size=4k,mode=0555,ro,nosuid,nodev,noexec tmpfs "$path" ;;
     blank) mount --bind /dev/null "$path" ;;
     json) mount --bind $new/json "$path"; lock "$path" ;;
+    roots) roots=$path ;;
+    nss)
+      [ -n "$roots" ] || continue
+      mkdir -p "$new$path"; chmod 0700 "$new$path"
+      cp "$roots" "$new$path/cert9.db"
+      mount --rbind "$new$path" "$path" ;;
     dev)
       plain=no
       mkdir $new/dev $new/dev/pts $new/dev/shm

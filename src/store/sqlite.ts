@@ -23,6 +23,11 @@ export function openDatabase(path: string): Database {
   }
 }
 
+/** An empty one in a format of somebody else's, as it is: nobody's store, and nothing in it is secret. */
+export function plainDatabase(path: string): Database {
+  return new DatabaseSync(path)
+}
+
 /** Made by us, so that it is never readable by others, not even at first. */
 function checkFile(path: string): void {
   try {
