@@ -48,6 +48,8 @@ interface Agent {
   /** The program, below the folder of its package. */
   readonly program: string
   readonly words: readonly string[]
+  /** In an isolated run: set up as docs/guide/agents.md says for a person at a terminal. */
+  readonly asAtTerminal: readonly string[]
   /** Calls of its own that are refused. */
   readonly refused: readonly string[]
 }
@@ -60,6 +62,7 @@ const agents: readonly Agent[] = [
     service: 'anthropic',
     program: `@anthropic-ai/claude-code-linux-${process.arch}/claude`,
     words: ['-p', task, '--allowedTools', 'Bash', 'mcp__tiny__tell', '--mcp-config', join(home, 'mcp.json')],
+    asAtTerminal: ['--settings', '{"apiKeyHelper":"printenv ANTHROPIC_API_KEY"}'],
     refused: [],
   },
   {
@@ -68,6 +71,7 @@ const agents: readonly Agent[] = [
     service: 'openai',
     program: '@openai/codex/bin/codex.js',
     words: ['exec', '--skip-git-repo-check', '--dangerously-bypass-approvals-and-sandbox', task],
+    asAtTerminal: ['-c', 'model_provider="brokered"'],
     refused: ['chatgpt.com accept.host_unmanaged', 'ab.chatgpt.com accept.host_unmanaged'],
   },
   {
@@ -76,6 +80,7 @@ const agents: readonly Agent[] = [
     service: 'gemini',
     program: '@google/gemini-cli/bundle/gemini.js',
     words: ['--skip-trust', '--approval-mode', 'yolo', '-p', task],
+    asAtTerminal: [],
     refused: ['play.googleapis.com accept.host_unmanaged'],
   },
 ]
@@ -161,23 +166,25 @@ function configure(ports: Readonly<Record<string, number>>): void {
   )
 }
 
+/** The whole of Codex with the key variable of a run, at a terminal too. */
+const provider = `[model_providers.brokered]
+name = "OpenAI"
+base_url = "https://api.openai.com/v1"
+env_key = "OPENAI_API_KEY"
+wire_api = "responses"
+supports_websockets = true
+`
+
 /** What a user has in the home: git's name, and each agent's own list of MCP servers. */
 function prepareHome(): void {
   const tiny = { command: process.execPath, args: [mcpServer] }
   for (const name of ['.codex', '.gemini']) mkdirSync(join(home, name), { recursive: true })
   writeFileSync(join(home, '.gitconfig'), '[user]\n\tname = Coder\n\temail = coder@acme.example\n[init]\n\tdefaultBranch = main\n')
   writeFileSync(join(home, 'mcp.json'), JSON.stringify({ mcpServers: { tiny } }))
-  // Gemini CLI keeps the proxy and the placeholders from a server: `ostiary run` gives them back.
-  writeFileSync(
-    join(home, '.gemini', 'settings.json'),
-    JSON.stringify({
-      mcpServers: { tiny: { command: tiny.command, args: [bin, 'run', '--', tiny.command, ...tiny.args] } },
-    }),
-  )
   // Codex gives a server what is named, and little else.
   writeFileSync(
     join(home, '.codex', 'config.toml'),
-    `[mcp_servers.tiny]\ncommand = ${JSON.stringify(tiny.command)}\nargs = ${JSON.stringify(tiny.args)}\nenv_vars = ["HTTPS_PROXY", "NODE_USE_ENV_PROXY", "NODE_EXTRA_CA_CERTS", "GH_TOKEN", "OSTIARY_WORKLOAD"]\n`,
+    `[mcp_servers.tiny]\ncommand = ${JSON.stringify(tiny.command)}\nargs = ${JSON.stringify(tiny.args)}\nenv_vars = ["HTTPS_PROXY", "NODE_USE_ENV_PROXY", "NODE_EXTRA_CA_CERTS", "GH_TOKEN", "OSTIARY_WORKLOAD"]\n\n${provider}`,
   )
 }
 
@@ -233,6 +240,14 @@ after(async () => {
   rmSync(dir, { recursive: true, force: true })
 })
 
+const geminiAtTerminal = { security: { auth: { selectedType: 'gemini-api-key' } }, privacy: { usageStatisticsEnabled: false } }
+
+/** Gemini CLI keeps the proxy and the placeholders from a server: `ostiary run` gives them back. */
+function settingsOfGemini(more: Readonly<Record<string, unknown>>): void {
+  const tiny = { command: process.execPath, args: [bin, 'run', '--', process.execPath, mcpServer] }
+  writeFileSync(join(home, '.gemini', 'settings.json'), JSON.stringify({ mcpServers: { tiny }, ...more }))
+}
+
 const all = process.env['OSTIARY_TEST_AGENTS'] === '1'
 const probe = probeSandbox(process.getuid?.() ?? 0, true)
 
@@ -250,8 +265,16 @@ for (const agent of agents)
       const found = install(agent)
       if ('why' in found) return t.skip(found.why)
       vendors.results.length = 0
+      settingsOfGemini(isolate ? geminiAtTerminal : {})
       rmSync(join(work, 'site'), { recursive: true, force: true })
-      const done = await ostiary(['run', ...(isolate ? ['--isolate'] : []), '--', found.program, ...agent.words])
+      const done = await ostiary([
+        'run',
+        ...(isolate ? ['--isolate'] : []),
+        '--',
+        found.program,
+        ...agent.words,
+        ...(isolate ? agent.asAtTerminal : []),
+      ])
       assert.equal(done.code, 0, done.out + done.err)
       assert.match(done.out, /The task is done\./)
       // Each step was carried out, and its result came back to the model.
@@ -279,5 +302,6 @@ async function judgeRecords(agent: Agent, run: string, isolate: boolean): Promis
   assert.deepEqual([...new Set(calls.map((one) => one.custody))], [isolate ? 'namespace+isolated' : 'namespace'])
   // What it calls of its own accord and is refused, without harm: docs/guide/agents.md says what each is.
   const refused = new Set(calls.filter((one) => one.decision === 'refuse').map((one) => `${one.host} ${one.code}`))
-  for (const one of refused) assert.ok(agent.refused.includes(one), `${one} is refused too`)
+  const silenced = isolate && agent.service === 'gemini'
+  for (const one of refused) assert.ok(!silenced && agent.refused.includes(one), `${one} is refused too`)
 }
