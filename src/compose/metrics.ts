@@ -43,16 +43,18 @@ export function createMetrics(sources: MetricSources): Metrics {
   gauge('ostiary_runs_open', 'Runs that are open', sources.runs)
   gauge('ostiary_audit_entries', 'Entries in the log', sources.auditEntries)
   // Labels are looked up once a service and class of status, not once a call.
-  const children = new Map<string, { readonly calls: { inc(): void }; readonly seconds: { observe(seconds: number): void } }>()
+  const children = new Map<string, { readonly calls: { inc(): void }[]; readonly seconds: { observe(seconds: number): void } }>()
   return {
     answered(service, status, duration) {
-      const key = `${service} ${Math.floor(status / 100)}`
-      let bound = children.get(key)
+      let bound = children.get(service)
       if (bound === undefined) {
-        bound = { calls: calls.labels({ service, status: `${Math.floor(status / 100)}xx` }), seconds: seconds.labels({ service }) }
-        children.set(key, bound)
+        bound = {
+          calls: [1, 2, 3, 4, 5].map((first) => calls.labels({ service, status: `${first}xx` })),
+          seconds: seconds.labels({ service }),
+        }
+        children.set(service, bound)
       }
-      bound.calls.inc()
+      bound.calls[Math.floor(status / 100) - 1]?.inc()
       bound.seconds.observe(duration)
     },
     refused: (code) => refusals.inc({ code }),

@@ -10,36 +10,45 @@ export interface Shares {
   hold(workload: string, host: string): () => void
 }
 
+interface Held {
+  all: number
+  readonly byHost: Map<string, number>
+}
+
 export function createShares(limits: Pick<Limits, 'callsPerWorkloadMax' | 'callsPerWorkloadAndHostMax'>): Shares {
-  const calls = new Map<string, number>()
+  const workloads = new Map<string, Held>()
 
-  function check(key: string, max: number, name: string): void {
-    if ((calls.get(key) ?? 0) >= max) throw new Refusal('accept.too_many', name)
+  function check(workload: string, host: string): void {
+    const held = workloads.get(workload)
+    if (held === undefined) return
+    if (held.all >= limits.callsPerWorkloadMax) throw new Refusal('accept.too_many', 'callsPerWorkloadMax')
+    if ((held.byHost.get(host) ?? 0) >= limits.callsPerWorkloadAndHostMax)
+      throw new Refusal('accept.too_many', 'callsPerWorkloadAndHostMax')
   }
 
-  function add(key: string, count: number): void {
-    const now = (calls.get(key) ?? 0) + count
-    if (now > 0) calls.set(key, now)
-    else calls.delete(key)
-  }
-
-  function checkBoth(workload: string, host: string): void {
-    check(workload, limits.callsPerWorkloadMax, 'callsPerWorkloadMax')
-    check(`${workload} ${host}`, limits.callsPerWorkloadAndHostMax, 'callsPerWorkloadAndHostMax')
+  /** Hosts are those of configured services and of tunnels: one that nobody uses any more is forgotten with its workload. */
+  function letGo(workload: string, host: string, held: Held): void {
+    held.all -= 1
+    held.byHost.set(host, (held.byHost.get(host) ?? 1) - 1)
+    if (held.all === 0) workloads.delete(workload)
   }
 
   return {
-    check: checkBoth,
+    check,
     hold(workload, host) {
-      checkBoth(workload, host)
-      add(workload, 1)
-      add(`${workload} ${host}`, 1)
-      let held = true
+      check(workload, host)
+      let held = workloads.get(workload)
+      if (held === undefined) {
+        held = { all: 0, byHost: new Map() }
+        workloads.set(workload, held)
+      }
+      const counted = held
+      counted.all += 1
+      counted.byHost.set(host, (counted.byHost.get(host) ?? 0) + 1)
+      let holds = true
       return () => {
-        if (!held) return
-        held = false
-        add(workload, -1)
-        add(`${workload} ${host}`, -1)
+        if (holds) letGo(workload, host, counted)
+        holds = false
       }
     },
   }

@@ -128,8 +128,15 @@ export function refuseFileOfCalls(service: Service, target: Target, slices: () =
     throw new Refusal('decide.body_unreadable', 'a file of calls, of which policy would read each')
 }
 
+const actionsOf = new WeakMap<Service, ReadonlySet<string>>()
+
 function names(service: Service, action: string): boolean {
-  return service.actions.some((rule) => rule.action === action)
+  let named = actionsOf.get(service)
+  if (named === undefined) {
+    named = new Set(service.actions.map((rule) => rule.action))
+    actionsOf.set(service, named)
+  }
+  return named.has(action)
 }
 
 function messageOf(slice: Wanted, message: BodyRead): BodyRead {
