@@ -123,3 +123,21 @@ test('every command that a page tells to type exists', () => {
   const unknown = named.filter(({ word }) => !help.includes(`\n## ostiary ${word}\n`) && !help.includes(`\n### ostiary ${word}\n`))
   assert.deepEqual(unknown, [])
 })
+
+test('each threat of SECURITY.md names tests that are there, or says that it is open', () => {
+  const [, table = ''] = /<!-- threats -->\n([\s\S]*?)<!-- end of threats -->/.exec(textOf('SECURITY.md')) ?? []
+  const rows = table.split('\n').filter((line) => /^\| T\d/.test(line))
+  const wanted = [...Array.from({ length: 22 }, (_, at) => at + 1), 26, 28, 33, 34, 35].map((one) => `T${one}`)
+  assert.deepEqual(
+    rows.map((row) => (row.split('|')[1] as string).trim()),
+    wanted,
+  )
+  for (const row of rows) {
+    const files = [...row.matchAll(/\]\(([^)]+)\)/g)].map((match) => match[1] as string)
+    assert.ok(files.length > 0, row)
+    for (const file of files) {
+      assert.match(file, /\.test\.ts$/)
+      assert.match(readFileSync(join(root, file), 'utf8'), /\btest\(/, file)
+    }
+  }
+})

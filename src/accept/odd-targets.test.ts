@@ -77,3 +77,26 @@ test("a managed host's other spellings are the managed host, intercepted and nev
   assert.equal(tunnels, 0)
   await door.accept.stop()
 })
+
+test('no forwarding header changes who or where the caller is, or what is asked for', async () => {
+  const seen: string[] = []
+  const door = await openDoor({
+    onCall: (call) => {
+      seen.push(`${call.connection.evidence.peer.address} ${call.target.host} ${call.target.path}`)
+      call.cut()
+    },
+  })
+  const forged = [
+    'X-Forwarded-For: 203.0.113.7',
+    'Forwarded: for=203.0.113.7;host=evil.test;proto=http',
+    'X_Forwarded_Host: evil.test',
+    'X-Forwarded-Host: evil.test',
+    'X-Real-IP: 203.0.113.7',
+    'True-Client-IP: 203.0.113.7',
+    'X-Original-URL: /admin',
+    'X-Host: evil.test',
+  ].join('\r\n')
+  await say(door.basePort, `GET /openai/v1/x HTTP/1.1\r\nHost: 127.0.0.1:${door.basePort}\r\n${forged}\r\n\r\n`)
+  assert.deepEqual(seen, ['127.0.0.1 api.openai.test /v1/x'])
+  await door.accept.stop()
+})

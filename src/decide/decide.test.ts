@@ -256,6 +256,17 @@ test('explain says what would happen and why', async () => {
   assert.deepEqual([missing.permitted, missing.code, missing.missing], [false, 'decide.fact_missing', ['open: mend it']])
 })
 
+test('what overrides method or path, in a header or the query, is refused where a rule looks at them', async () => {
+  const one = decider('permit (principal, action, resource);')
+  const models = 'https://generativelanguage.googleapis.com/v1beta/models/x'
+  for (const name of ['x-http-method', 'x-method-override', 'x-original-url', 'x-rewrite-url', 'x-forwarded-uri', 'x-original-method'])
+    assert.equal(await outcome(() => one.decide(call('GET', models, { headers: { [name]: 'DELETE' } }), identity())), 'decide.method', name)
+  for (const query of ['_method=DELETE', 'a=1&%5Fmethod=DELETE', '$httpMethod=DELETE', 'X-HTTP-Method-Override=DELETE', 'http_method=PUT'])
+    assert.equal(await outcome(() => one.decide(call('GET', `${models}?${query}`), identity())), 'decide.method', query)
+  for (const query of ['method=x', 'payment_method=card', 'alt=sse'])
+    assert.equal(await outcome(() => one.decide(call('GET', `${models}?${query}`), identity())), 'permitted', query)
+})
+
 test('a header that overrides the method is refused, and a model in the query where policy reads the model', async () => {
   const one = decider('permit (principal, action in Action::"inference", resource);')
   const headers = { 'x-http-method-override': 'DELETE' }

@@ -226,12 +226,28 @@ async function decideDeferred(
   return decision
 }
 
-const overrides = ['x-http-method-override', 'x-http-method', 'x-method-override'] as const
+/** Of the method, and of the path, as frameworks and gateways read them. */
+const overrides = [
+  'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+  'x-original-method',
+  'x-forwarded-method',
+  'x-original-url',
+  'x-original-uri',
+  'x-rewrite-url',
+  'x-forwarded-uri',
+] as const
+const queryOverride = /^(?:_method|[$.]*http[-_]?method|x[-_]http[-_]method(?:[-_]override)?)$/i
 
-/** Where a rule looks at the method, a header that changes it behind our back would lead past the rule. */
+/** Where a rule looks at method and path, what changes them behind our back would lead past the rule. */
 function refuseOverride(service: Service, call: Call): void {
   if (service.actions.length === 0 && service.methods.length === 0) return
   for (const name of overrides) if (call.head.get(name) !== undefined) throw new Refusal('decide.method', `${name} is not allowed`)
+  const { query } = call.target
+  if (query === '') return
+  for (const name of new URLSearchParams(query).keys())
+    if (queryOverride.test(name)) throw new Refusal('decide.method', 'a query that overrides the method')
 }
 
 function decideTunnel(world: World, call: TunnelCall, identity: Identity): Decision | Promise<Decision> {

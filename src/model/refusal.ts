@@ -61,7 +61,7 @@ export const refusals = {
   'decide.body_unreadable': row(403, 'The body cannot be read as policy demands.', 'Policy reads the body: send UTF-8 JSON without duplicate keys, unencoded and within the limit.'),
   'decide.busy': row(503, 'Too many bodies are being read.', 'One workload sent more at once than policy holds while it reads: the limit heldBodiesPerWorkloadBytesMax.'),
   'decide.policy_error': row(403, 'Policy could not be evaluated.', 'A policy raised an error for this request; see the audit entry and `ostiary check`.'),
-  'decide.method': row(403, 'The service does not allow this method.', 'The service lists its methods in the configuration.'),
+  'decide.method': row(403, 'The service does not allow this method.', 'The service lists its methods in the configuration; headers and parameters that override method or path are refused.'),
   'decide.socket': row(403, 'The service takes no WebSocket here.', 'The catalog lists the paths of the service at which one can be opened.'),
   'decide.feed_lost': row(403, 'Policy is too old to decide.', 'The connection to the broker was lost for longer than the bound.'),
 
