@@ -11,6 +11,7 @@ import { jsonSchema } from '../src/config/json-schema.ts'
 import { ConfigMistakes, refusals } from '../src/model/refusal.ts'
 import { references, stale } from '../tools/docs.ts'
 import { example, meanings } from '../tools/worked-example.ts'
+import { holes } from './scenarios/paths.test-kit.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const pages = [...globSync('*.md', { cwd: root }), ...globSync('docs/**/*.md', { cwd: root })].sort()
@@ -61,6 +62,17 @@ test('generating twice gives the same', () => assert.deepEqual([...references()]
 test('each refusal has its row', () => {
   const page = textOf('docs/reference/refusals.md')
   for (const code of Object.keys(refusals)) assert.ok(page.includes(`| \`${code}\` |`), code)
+})
+
+test('each check of each way in has its test, or a reason why it cannot stand there', () => {
+  const titles = (file: string): readonly string[] => (existsSync(join(root, file)) ? textOf(file).split('\n') : [])
+  const hasTest = (file: string, title: string): boolean => titles(file).some((line) => line.startsWith(`test('${title}`))
+  assert.deepEqual(holes(hasTest), [])
+  assert.notDeepEqual(
+    holes(() => false),
+    [],
+    'the check can fail',
+  )
 })
 
 test('each field has a meaning, said in one place', () => {

@@ -10,6 +10,7 @@ import { kinds } from '../src/compose/kinds.ts'
 import { jsonSchema } from '../src/config/json-schema.ts'
 import { refusals } from '../src/model/refusal.ts'
 import type { ActionRule, Service, Slot } from '../src/model/service.ts'
+import { type CheckName, cellOf, checks, type Way, ways } from '../test/scenarios/paths.test-kit.ts'
 import { clientsPage } from './clients-page.ts'
 import { type JsonSchema, typeOf } from './schema-words.ts'
 import { example, meanings } from './worked-example.ts'
@@ -26,6 +27,7 @@ export function references(): ReadonlyMap<string, string> {
     ['catalog.md', catalogPage()],
     // What was measured is made by `npm run clients`; here it is only laid out.
     ['clients.md', clientsPage(JSON.parse(readFileSync(`${folder}clients.json`, 'utf8')))],
+    ['paths.md', pathsPage()],
     ['configuration.schema.json', `${JSON.stringify(jsonSchema(kinds), null, 2)}\n`],
   ])
 }
@@ -218,6 +220,34 @@ The services that Ostiary knows. Policies name actions by these words. The first
 \`call\`. \`*\` is one segment or a part of one, \`**\` any rest.
 
 ${catalog.map(servicePart).join('\n')}`
+}
+
+/** ● is run by paths.test.ts; a number is a note; a hole is a cell without a test and without a reason. */
+function pathsPage(): string {
+  const notes: string[] = []
+  const cell = (name: CheckName, way: Way): string => {
+    const said = cellOf(name, way)
+    if (said === 'here') return '●'
+    const note = 'at' in said ? `tested by ${code(said.at.replace(': ', '`: `'))}` : said.none
+    if (note === '') return '**hole**'
+    if (!notes.includes(note)) notes.push(note)
+    return `${'at' in said ? '○' : ''} ${notes.indexOf(note) + 1}`.trim()
+  }
+  const names = Object.keys(checks) as CheckName[]
+  const rows = names.map((name) => [name, ...ways.map((way) => cell(name, way))])
+  const says = names.map((name) => [name, String(checks[name].invariant), prose(checks[name].says)])
+  return `${generated}# Ways in, and what is checked on each
+
+Whatever way a request comes in, it is one flow, one Target and one audit. ● is run end to end by \`test/scenarios/paths.test.ts\` on
+this way, with real TLS and real stand-ins; ○ has a test elsewhere; a number alone says why the check cannot stand there. A cell with
+neither is a hole, and a test fails.
+
+${table(['check', ...ways], rows)}
+${notes.map((note, at) => `${at + 1}. ${note}`).join('\n')}
+
+What each check is, and the invariant of the design that it holds:
+
+${table(['check', 'invariant', 'what is tried'], says)}`
 }
 
 if (import.meta.main) {

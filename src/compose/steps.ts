@@ -141,6 +141,11 @@ export function createSteps(parts: StepParts): Steps {
 
 function refuseRevoked(parts: StepParts, call: Call, identity: Identity): void {
   if (call.service === null) throw new Refusal('accept.host_unmanaged', call.target.host)
+  refuseSender(parts, identity)
+}
+
+/** Whatever it asks for, a tunnel too. */
+function refuseSender(parts: Pick<StepParts, 'revocations' | 'runs'>, identity: Identity): void {
   if (parts.revocations.workloads.has(identity.workload)) throw new Refusal('flow.revoked', identity.workload)
   if (identity.run === null && parts.runs.suspended(`${identity.workload}@${identity.address}`))
     throw new Refusal('identify.suspended', identity.address)
@@ -159,7 +164,7 @@ export function createTunnelSteps(parts: TunnelParts): TunnelSteps {
     listed: (host) => parts.world().config.tunnels.some((one) => one.host === host),
     identify,
     decide(call, identity) {
-      if (parts.revocations.workloads.has(identity.workload)) throw new Refusal('flow.revoked', identity.workload)
+      refuseSender(parts, identity)
       return parts.world().decider.decideTunnel(call, identity)
     },
     dial: parts.forward.dialTunnel,

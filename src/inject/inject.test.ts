@@ -472,3 +472,15 @@ test('with a credential no part of an answer is asked for; without one a part is
   }
   assert.match(ask({ service: docs, credential: { kind: 'none' }, fields: ['Range: bytes=0-3'] }).head, /range: bytes=0-3/i)
 })
+
+test('outside a run a web page is refused, unless the service lists its origin; in a run the placeholder is what shows intent', () => {
+  const page = ['Origin: https://app.test', 'Sec-Fetch-Site: cross-site']
+  const listing = { ...openai, origins: ['https://app.test'] }
+  for (const fields of [page, page.slice(0, 1), page.slice(1), ['ORIGIN: null'], ['Sec_Fetch_Site: none']]) {
+    assert.equal(ask({ run: null, fields }).code, 'inject.web_page', fields.join())
+    assert.equal(ask({ fields: [...fields, `Authorization: Bearer ${mine}`] }).code, '')
+    assert.equal(ask({ run: null, service: docs, credential: { kind: 'none' }, fields }).code, '')
+  }
+  assert.equal(ask({ run: null, service: listing, fields: page }).code, '')
+  assert.equal(ask({ run: null, service: listing, fields: ['Origin: https://app.test.evil'] }).code, 'inject.web_page')
+})

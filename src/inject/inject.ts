@@ -54,6 +54,7 @@ export function createInject(options: InjectOptions): Inject {
         )
       record.note(`removed what the agent sent in ${namesOf(foreign)}`)
     }
+    refuseWebPage(call, identity, service)
     if (seen.cookie !== null) record.note('removed cookies that the service does not list')
     // What is left with a value is the run's own placeholder in the service's own slot.
     const meant = identity.run === null || service.credential === 'none' || seen.found.some((one) => one.value !== '')
@@ -62,6 +63,17 @@ export function createInject(options: InjectOptions): Inject {
     record.note('sent without the credential: the placeholder was not there')
     return { ...editsFor(call, service, { kind: 'none' }, slots, seen), bare: true }
   }
+}
+
+/**
+ * Outside a run nothing shows that a request is meant. Any web page can make one through a browser that knows the proxy or the base
+ * URL, but it cannot hide that it is one (Fetch §3.2, §4.5).
+ */
+function refuseWebPage({ head }: Call, identity: Identity, service: Service): void {
+  if (identity.run !== null || service.credential === 'none') return
+  const origin = head.get('origin')
+  if (origin === undefined ? head.get('sec-fetch-site') === undefined : service.origins.includes(origin)) return
+  throw new Refusal('inject.web_page', service.name)
 }
 
 /** A placeholder anywhere but, whole, in a slot of its own service. */

@@ -77,6 +77,7 @@ export const refusals = {
   'inject.no_placeholder': row(403, 'The placeholder of this run must stand in the credential slot.', 'Let the client use the key variables that `ostiary run` sets; bring no key of your own.'),
   'inject.foreign_placeholder': row(403, 'A placeholder stands where it does not belong.', 'An alert was recorded. Placeholders work only in their own slot of their own service.'),
   'inject.foreign_credential': row(403, 'The request carries a credential that Ostiary did not give.', 'Bring no key of your own to a managed service; where the client insists on one, give it a text that is no key. The alert says whose it looks like, and a keyed hash by which it is known again.'),
+  'inject.web_page': row(403, 'Requests of web pages get no credential.', 'Outside a run a request carried Origin or Sec-Fetch-Site; list the origin at the service if it is meant.'),
   'inject.bad_value': row(503, 'The credential cannot be sent.', 'The secret has CR, LF, NUL or other characters that a header field cannot carry.'),
 
   // audit: on record first

@@ -22,7 +22,7 @@ export interface Realtime {
 const readable =
   /^\/v1\/(?:realtime|responses)$|^\/ws\/google\.ai\.generativelanguage\.v1[a-z0-9]*\.GenerativeService\.BidiGenerateContent$/
 
-export function createRealtime(): Realtime {
+export function createRealtime(watch: { arrived: (what: string) => void }): Realtime {
   const upgraded: Upgraded[] = []
   const server = new WebSocketServer({
     noServer: true,
@@ -42,6 +42,8 @@ export function createRealtime(): Realtime {
           `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
         )
       }
+      if (url.searchParams.get('model') === 'moved')
+        return refuse('302 Found\r\nLocation: https://api.anthropic.com/v1/realtime', '{"error":"moved"}')
       if (secret === null || url.searchParams.has('key')) return refuse('401 Unauthorized', '{"error":{"message":"Incorrect API key"}}')
       if (!readable.test(url.pathname) || url.searchParams.get('model') === 'gone')
         return refuse('404 Not Found', '{"error":"no such model"}')
@@ -54,6 +56,7 @@ export function createRealtime(): Realtime {
         })
         ws.on('message', (bytes: Buffer) => {
           seen.messages.push(bytes.toString())
+          watch.arrived(bytes.toString())
           answer(vendor, ws, JSON.parse(bytes.toString()), secret)
         })
         if (url.pathname === '/v1/realtime')

@@ -40,6 +40,8 @@ export interface VendorsOptions {
 
 export interface Vendors {
   readonly seen: Seen[]
+  /** Called with path and body when a request has come, or a message, before it is answered. */
+  readonly watch: { arrived: (what: string) => void }
   readonly upgraded: readonly Upgraded[]
   /** Everything that was ever issued or accepted as a credential: what must never reach an agent. */
   readonly secrets: Set<string>
@@ -68,7 +70,8 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
   const seen: Seen[] = []
   const secrets = new Set<string>([options.geminiKey, ...Object.values(options.keys ?? {})])
   const issued = { openai: new Set<string>(), anthropic: new Set<string>() }
-  const realtime = createRealtime()
+  const watch = { arrived: (_what: string): void => {} }
+  const realtime = createRealtime(watch)
   const usedStatements = new Set<string>()
 
   const exchange = async (vendor: 'openai' | 'anthropic', statement: unknown, prefix: string): Promise<Record<string, unknown>> => {
@@ -92,7 +95,7 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
   }
 
   const openai = async (asked: Asked): Promise<void> => {
-    const { request, url, json } = asked
+    const { request, response, url, json } = asked
     if (request.headers.host === 'auth.openai.com') {
       if (url.pathname !== '/oauth/token' || json['grant_type'] !== 'urn:ietf:params:oauth:grant-type:token-exchange')
         return reply(asked, 400, { error: 'unsupported_grant_type' })
@@ -127,6 +130,13 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
           { index: 0, finish_reason: 'stop', message: { role: 'assistant', content: `you sent ${request.headers.authorization}` } },
         ],
       })
+    if (json['model'] === 'echo-plain') return reply(asked, 200, { words: `you sent ${request.headers.authorization}` })
+    if (json['model'] === 'echo-split') return stream(asked, [...`data: you sent ${request.headers.authorization}\n\n`], false)
+    if (json['model'] === 'moved') {
+      response.writeHead(302, { location: 'https://api.anthropic.com/v1/messages', 'content-length': 0 })
+      response.end()
+      return
+    }
     if (url.pathname === '/v1/chat/completions')
       return json['stream'] === true ? stream(asked, chatEvents(json), json['model'] === 'slow') : reply(asked, 200, chatAnswer(json))
     if (url.pathname === '/v1/responses')
@@ -207,6 +217,7 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
           body,
           raw,
         })
+        watch.arrived(`${request.url} ${body}`)
         let json: Record<string, unknown> = {}
         try {
           json = body === '' ? {} : JSON.parse(body)
@@ -238,6 +249,7 @@ export async function startVendors(options: VendorsOptions): Promise<Vendors> {
   }
   return {
     seen,
+    watch,
     upgraded: realtime.upgraded,
     secrets,
     ports,

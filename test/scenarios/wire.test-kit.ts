@@ -7,8 +7,8 @@ import type { Stage } from '../../examples/story/stage.ts'
 const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
 
 export interface Told {
-  /** `connect`: CONNECT and TLS; `base`: the base-URL listener; `proxy`: the proxy listener, without CONNECT. */
-  readonly via: 'connect' | 'base' | 'proxy'
+  /** `connect`: CONNECT and TLS; `base`: the base-URL listener; `proxy`: the proxy listener, without CONNECT; `transparent`: TLS. */
+  readonly via: 'connect' | 'base' | 'proxy' | 'transparent'
   readonly host?: string
   readonly sni?: string
   /** Latin-1; PLACEHOLDER(NAME) stands for the variable NAME, POINTER for the run's path on the base URL, PROXYAUTH for its header. */
@@ -17,6 +17,10 @@ export interface Told {
   readonly h2?: boolean
   /** Bytes that follow once something has come back that contains `until`. */
   readonly later?: { readonly until: string; readonly raw: string }
+  /** Enough has come back once this stands in it. */
+  readonly until?: string
+  /** The host's certificate is not of an authority that the agent trusts. */
+  readonly insecure?: boolean
   readonly waitMs?: number
 }
 
@@ -32,6 +36,8 @@ export interface Heard {
 export interface Wire {
   readonly child: ChildProcess
   send(told: Told): Promise<Heard>
+  /** Variables that it was started with. */
+  environment(): Promise<Readonly<Record<string, string>>>
   end(): Promise<void>
 }
 
@@ -54,13 +60,13 @@ const stream = (task, socket, done, heard) => {
   const asked = session.request(list)
   asked.on('error', (error) => done(error.code))
   asked.on('response', (answer) => { heard.text = 'HTTP/1.1 ' + answer[':status'] + '\\r\\n' + Object.entries(answer).map(([n, v]) => n + ': ' + v + '\\r\\n').join('') + '\\r\\n' })
-  asked.on('data', (chunk) => { heard.text += chunk.toString('latin1') })
+  asked.on('data', (chunk) => { heard.text += chunk.toString('latin1'); if (task.until && heard.text.includes(task.until)) done('') })
   asked.on('close', () => { heard.closed = asked.rstCode; done('') })
   asked.end(body)
 }
 const one = (task) => new Promise((resolve) => {
   const heard = { connect: '', text: '', error: '' }
-  const to = task.via === 'base' ? base : proxy
+  const to = task.via === 'base' ? base : task.via === 'transparent' ? { port: 443, hostname: task.host } : proxy
   const plain = net.connect(Number(to.port), to.hostname)
   let wire = plain, timer = setTimeout(() => done('silent'), task.waitMs ?? 4000), told = false
   const done = (error) => { clearTimeout(timer); heard.error ||= error; plain.destroy(); resolve(heard) }
@@ -69,46 +75,52 @@ const one = (task) => new Promise((resolve) => {
     if (task.h2) return stream(task, socket, done, heard)
     socket.on('data', (chunk) => {
       heard.text += chunk.toString('latin1')
+      if (task.until && heard.text.includes(task.until)) return done('')
       if (task.later && !told && heard.text.includes(task.later.until)) { told = true; socket.write(Buffer.from(fill(task.later.raw), 'latin1')) }
     })
     socket.on('end', () => done('')).on('close', () => done(''))
     socket.write(Buffer.from(fill(task.raw), 'latin1'))
   }
   plain.on('error', (error) => done(error.code))
+  const shake = () => {
+    const secure = tls.connect({ socket: plain, servername: task.sni ?? task.host, ca: require('node:fs').readFileSync(process.env.NODE_EXTRA_CA_CERTS), checkServerIdentity: () => undefined, rejectUnauthorized: !task.insecure, ...(task.h2 ? { ALPNProtocols: ['h2'] } : {}) }, () => talk(secure))
+    secure.on('error', (error) => done(error.code ?? error.message))
+  }
+  if (task.via === 'transparent') return plain.on('connect', shake).on('close', () => done(''))
   if (task.via !== 'connect') return plain.on('connect', () => talk(plain))
   plain.on('connect', () => plain.write('CONNECT ' + task.host + ':443 HTTP/1.1\\r\\nHost: ' + task.host + ':443\\r\\n' + auth + '\\r\\n\\r\\n'))
   plain.once('data', (chunk) => {
     const text = chunk.toString('latin1')
     heard.connect = text.split('\\r\\n')[0]
     if (!/ 200 /.test(heard.connect + ' ')) { heard.text = text; plain.on('data', (more) => { heard.text += more.toString('latin1') }); return plain.on('close', () => done('')) }
-    const secure = tls.connect({ socket: plain, servername: task.sni ?? task.host, ca: require('node:fs').readFileSync(process.env.NODE_EXTRA_CA_CERTS), checkServerIdentity: () => undefined, ...(task.h2 ? { ALPNProtocols: ['h2'] } : {}) }, () => talk(secure))
-    secure.on('error', (error) => done(error.code ?? error.message))
+    shake()
   })
   plain.on('close', () => done(''))
 })
 readline.createInterface({ input: process.stdin }).on('line', async (line) => {
   const task = JSON.parse(line)
+  if (task.environment) return process.stdout.write(JSON.stringify({ id: task.id, text: '', environment: process.env }) + '\\n')
   process.stdout.write(JSON.stringify({ id: task.id, ...(await one(task)) }) + '\\n')
 }).on('close', () => process.exit(0))
 `
 
-export function startWire(stage: Pick<Stage, 'configFile' | 'dataDir' | 'dir'>): Wire {
-  const words = [
-    bin,
-    '--config',
-    stage.configFile,
-    '--data',
-    stage.dataDir,
-    'run',
-    '--as',
-    'story-agent',
-    '--',
-    process.execPath,
-    '-e',
-    script,
-  ]
-  const child = spawn(process.execPath, words, { cwd: `${stage.dir}/work`, stdio: ['pipe', 'pipe', 'pipe'] })
-  const waiting = new Map<number, (heard: Heard) => void>()
+export interface WireForm {
+  /** By `ostiary run --isolate`. */
+  readonly isolate?: boolean
+  /** In no run, with the variables of another. */
+  readonly outside?: Readonly<Record<string, string>>
+}
+
+export function startWire(stage: Pick<Stage, 'configFile' | 'dataDir' | 'dir'>, { isolate, outside }: WireForm = {}): Wire {
+  const run = [bin, '--config', stage.configFile, '--data', stage.dataDir, 'run', '--as', 'story-agent']
+  const inRun = [...run, ...(isolate === true ? ['--isolate'] : []), '--', process.execPath]
+  const child = spawn(process.execPath, [...(outside === undefined ? inRun : []), '-e', script], {
+    cwd: `${stage.dir}/work`,
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: outside ?? process.env,
+  })
+  // biome-ignore lint/suspicious/noExplicitAny: what the script answers
+  const waiting = new Map<number, (heard: any) => void>()
   let said = ''
   let next = 1
   child.stderr.on('data', (text: Buffer) => {
@@ -123,14 +135,17 @@ export function startWire(stage: Pick<Stage, 'configFile' | 'dataDir' | 'dir'>):
   child.on('exit', (code) => {
     for (const answer of waiting.values()) answer({ connect: '', text: '', error: `ended with ${code}: ${said}`, status: 0, code: null })
   })
+  // biome-ignore lint/suspicious/noExplicitAny: what the script answers
+  const ask = (what: object): Promise<any> =>
+    new Promise((resolve) => {
+      const id = next++
+      waiting.set(id, resolve)
+      child.stdin.write(`${JSON.stringify({ id, ...what })}\n`)
+    })
   return {
     child,
-    send: (told) =>
-      new Promise((resolve) => {
-        const id = next++
-        waiting.set(id, resolve)
-        child.stdin.write(`${JSON.stringify({ id, ...told })}\n`)
-      }),
+    send: ask,
+    environment: async () => (await ask({ environment: true })).environment,
     end: () =>
       new Promise((resolve) => {
         if (child.exitCode !== null) return resolve()
