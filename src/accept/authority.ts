@@ -11,12 +11,15 @@ export interface Leaves {
 }
 
 export function createLeaves(ca: Ca, clock: Clock): Leaves {
-  const contexts = new LRUCache<string, { readonly context: tls.SecureContext; readonly until: number }>({ max: limits.leafCacheMax })
+  const contexts = new LRUCache<string, { readonly context: tls.SecureContext; readonly madeAt: number; readonly until: number }>({
+    max: limits.leafCacheMax,
+  })
   return {
     contextFor(host) {
       const now = clock.now()
       const kept = contexts.get(host)
-      if (kept !== undefined && kept.until > now) return kept.context
+      // A clock that was set back meets leaves that are not yet valid.
+      if (kept !== undefined && kept.until > now && kept.madeAt <= now + limits.clockSkewMs) return kept.context
       const { certPem, keyPem } = issueLeaf(ca, [host], now, limits.leafValidMs)
       // No tickets: every handshake is a full one, so that its SNI is always looked at.
       const context = tls.createSecureContext({
@@ -26,7 +29,7 @@ export function createLeaves(ca: Ca, clock: Clock): Leaves {
         secureOptions: constants.SSL_OP_NO_TICKET,
       })
       // Made anew at half its life, so that a connection of any length never meets an expired one at its start.
-      contexts.set(host, { context, until: now + limits.leafValidMs / 2 })
+      contexts.set(host, { context, madeAt: now, until: now + limits.leafValidMs / 2 })
       return context
     },
   }

@@ -419,3 +419,35 @@ await Promise.all(Array.from({ length: 8 }, async () => {
   assert.ok(list.filter((one) => one.kind === 'recovered').length >= 9)
   assert.deepEqual((await verifyLog({ dir: log, publicKey })).findings, [])
 })
+
+test('without a file descriptor the log waits, and goes on', { timeout: 60_000 }, async (t) => {
+  const dir = tempDir(t)
+  const here = JSON.stringify(new URL('./workshop.test-kit.ts', import.meta.url).href)
+  writeFileSync(
+    join(dir, 'child.mjs'),
+    `const { openLog, entry } = await import(${here})
+const { openSync, closeSync } = await import('node:fs')
+const audit = await openLog(process.argv[2])
+await audit.append(entry('first'))
+await audit.checkpoint()
+const taken = []
+try { for (;;) taken.push(openSync('/dev/null', 'r')) } catch (error) { console.log(error.code) }
+await audit.append(entry('second'))
+const checkpoint = audit.checkpoint()
+let waits = true
+checkpoint.finally(() => { waits = false })
+await new Promise((resolve) => setTimeout(resolve, 300))
+console.log(waits ? 'waits' : 'does not wait')
+for (const fd of taken) closeSync(fd)
+await checkpoint
+await audit.append(entry('third'))
+console.log(audit.status().failed ? 'failed' : 'goes on')
+await audit.close()
+`,
+  )
+  const child = spawn('sh', ['-c', 'ulimit -n 128; exec "$@"', 'sh', process.execPath, join(dir, 'child.mjs'), join(dir, 'log')], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const said = (await Array.fromAsync(createInterface({ input: child.stdout }))).join(', ')
+  assert.equal(said, 'EMFILE, waits, goes on')
+})

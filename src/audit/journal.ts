@@ -4,7 +4,7 @@ import { type FileHandle, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import type { Clock } from '../model/clock.ts'
-import { type Disk, syncDir } from './disk.ts'
+import { type Disk, openPatiently, syncDir } from './disk.ts'
 
 /** length u32, CRC-32 u32, both big-endian, before each entry. */
 export const frameHeadBytes = 8
@@ -76,7 +76,7 @@ async function reserve(handle: FileHandle, from: number): Promise<void> {
       await handle.write(zeros, 0, Math.min(zeros.length, segmentBytesMax - at), at)
     await handle.datasync()
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+    if (!/^(?:ENOSPC|EDQUOT)$/.test((error as NodeJS.ErrnoException).code ?? '')) throw error
     await handle.truncate(from)
   }
 }
@@ -237,7 +237,7 @@ export class Journal {
   async #rotate(): Promise<void> {
     const first = this.#size
     const path = join(this.#options.dir, segmentName(first))
-    const opened = await open(path, 'wx', 0o640)
+    const opened = await openPatiently(path, 'wx', 0o640)
     await reserve(opened, 0)
     await syncDir(this.#options.dir)
     await this.#handle.close()

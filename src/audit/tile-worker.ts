@@ -3,6 +3,8 @@
 import { closeSync, fdatasyncSync, fsyncSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parentPort } from 'node:worker_threads'
+import { limits } from '../model/limits.ts'
+import { descriptorAgainMs, noDescriptor } from './disk.ts'
 
 export interface TileFile {
   /** Below the log's directory. */
@@ -12,6 +14,7 @@ export interface TileFile {
 
 const openFilesMax = 64
 const known = new Set<string>()
+const still = new Int32Array(new SharedArrayBuffer(4))
 
 export function writeTiles(dir: string, files: readonly TileFile[]): void {
   const dirs = new Set<string>()
@@ -39,7 +42,7 @@ function begin(dir: string, file: TileFile, dirs: Set<string>): Begun {
   // A partial of a higher level keeps its name over many checkpoints, and the one in force covers it: never is it open while it is
   // short. A full tile is covered by no checkpoint before this write of it has ended.
   const written = file.path.includes('.p/') ? `${path}.new` : path
-  const fd = openSync(written, 'w', 0o640)
+  const fd = openNow(written, 'w')
   for (let at = 0; at < file.bytes.length; ) at += writeSync(fd, file.bytes, at)
   return { fd, written, path }
 }
@@ -50,8 +53,20 @@ function end({ fd, written, path }: Begun): void {
   if (written !== path) renameSync(written, path)
 }
 
+/** As openPatiently: this thread may stand still, nobody but the next checkpoint waits for it. */
+function openNow(path: string, flags: string): number {
+  for (let waitedMs = 0; ; waitedMs += descriptorAgainMs) {
+    try {
+      return openSync(path, flags, 0o640)
+    } catch (error) {
+      if (!noDescriptor(error) || waitedMs >= limits.descriptorWaitMs) throw error
+      Atomics.wait(still, 0, 0, descriptorAgainMs)
+    }
+  }
+}
+
 function syncDirNow(path: string): void {
-  const fd = openSync(path, 'r')
+  const fd = openNow(path, 'r')
   fsyncSync(fd)
   closeSync(fd)
 }

@@ -43,6 +43,8 @@ export interface StepParts {
 interface Remembered {
   readonly identity: Identity
   readonly world: World
+  /** Monotonic: a wall clock that is set back lengthens no life. */
+  readonly until: number
 }
 
 export function createIdentifyStep(
@@ -55,14 +57,20 @@ export function createIdentifyStep(
   async function prove(memory: ConnectionMemory): Promise<Identity> {
     const world = parts.world()
     const identity = await world.identify(await withRunEvidence(memory.evidence, parts), AbortSignal.timeout(10_000))
-    remembered.set(memory, { identity, world })
+    remembered.set(memory, { identity, world, until: parts.clock.monotonic() + identity.expiresAt - parts.clock.now() })
     memory.identity = identity
     return identity
   }
 
   return (memory) => {
     const known = remembered.get(memory)
-    if (known === undefined || known.world !== parts.world() || known.identity.expiresAt <= parts.clock.now()) {
+    const { clock } = parts
+    if (
+      known === undefined ||
+      known.world !== parts.world() ||
+      known.identity.expiresAt <= clock.now() ||
+      known.until <= clock.monotonic()
+    ) {
       const world = parts.world()
       const under = proving.get(memory)
       if (under?.world === world) return under.identity

@@ -14,6 +14,8 @@ export const limits = {
   connectionsMax: 12_000,
   /** Of one run, else of one local user, else of one address. */
   connectionsPerSenderMax: 4_000,
+  /** File descriptors that no connection may take: of the log, the store, doors and readers. Fewer connections where there are few. */
+  descriptorsReserved: 256,
   /** Calls of one workload under way: in all, and to one host with one credential, where others must find room beside it. */
   callsPerWorkloadMax: 4_096,
   callsPerWorkloadAndHostMax: 1_536,
@@ -121,6 +123,8 @@ export const limits = {
   refusalWindowMs: 1_000,
   refusalSendersMax: 4_096,
   auditBytesPerSecondPerWorkload: 32 * 1024 * 1024,
+  /** How long the log waits for a file descriptor when none is left, before it refuses until the restart. */
+  descriptorWaitMs: 60_000,
   auditReserveBytes: 64 * 1024 * 1024,
 
   // runs

@@ -30,6 +30,7 @@ interface Asked {
 /** A world in which the test says when time passes and when the provider answers. */
 function world() {
   let now = 1_000_000
+  let setBackMs = 0
   const asked: Asked[] = []
   const tokens: Secret[] = []
   const warnings: string[] = []
@@ -53,7 +54,7 @@ function world() {
         }),
       ),
   }
-  const clock = { now: () => now, monotonic: () => now }
+  const clock = { now: () => now - setBackMs, monotonic: () => now }
   const obtain = createObtain(
     ['one', 'two'].map((name) => ({ name, kind: 'fake', provider, leaseMs: 15 * minuteMs })),
     clock,
@@ -62,7 +63,10 @@ function world() {
   const pass = (ms: number): void => {
     now += ms
   }
-  return { obtain, asked, tokens, warnings, pass, now: () => now }
+  const setBack = (ms: number): void => {
+    setBackMs = ms
+  }
+  return { obtain, asked, tokens, warnings, pass, setBack, now: () => now }
 }
 
 type World = ReturnType<typeof world>
@@ -280,4 +284,17 @@ test('retire lets calls under way end, wipes afterwards and keeps nothing new; c
   assert.ok(kept.revoked.aborted && empty(kept))
   await assert.rejects(async () => waiting, code('obtain.revoked'))
   await assert.rejects(async () => other.obtain.leaseFor(need, 'one'), code('obtain.revoked'))
+})
+
+test('a wall clock that is set back lengthens no lease', async () => {
+  const of = world()
+  const lease = await leased(of)
+  of.setBack(2 * 24 * 60 * minuteMs)
+  assert.equal(of.obtain.leaseFor(need, 'one'), lease)
+  of.pass(15 * minuteMs + 1)
+  const next = await leased(of)
+  assert.notEqual(next, lease)
+  of.pass(15 * minuteMs + 1)
+  of.obtain.sweep()
+  assert.equal(of.obtain.size, 0)
 })

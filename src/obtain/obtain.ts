@@ -43,6 +43,8 @@ interface Kept {
   readonly end: AbortController
   /** Milliseconds since the epoch; later after a renewal that failed. */
   renewAt: number
+  /** Monotonic: a wall clock that is set back lengthens no life. */
+  readonly endsAt: number
 }
 
 interface Flight {
@@ -113,7 +115,7 @@ class Leases {
     const key = keyOf(need, name)
     const entry = this.#kept.get(key)
     const now = this.#clock.now()
-    if (entry === undefined || entry.lease.expiresAt <= now) return null
+    if (entry === undefined || entry.lease.expiresAt <= now || entry.endsAt <= this.#clock.monotonic()) return null
     if (now >= entry.renewAt && !this.#flights.has(key)) this.#renew(key, entry, need, name)
     return entry.lease
   }
@@ -184,7 +186,12 @@ class Leases {
       wipe(lease.secrets)
       throw new Refusal('obtain.exchange_failed', `${name}: expired already`)
     }
-    this.#keep(key, { lease, end, renewAt: now + ((lease.expiresAt - now) * 2) / 3 })
+    this.#keep(key, {
+      lease,
+      end,
+      endsAt: this.#clock.monotonic() + lease.expiresAt - now,
+      renewAt: now + ((lease.expiresAt - now) * 2) / 3,
+    })
     return lease
   }
 
@@ -248,7 +255,8 @@ class Leases {
 
   sweep(): void {
     const now = this.#clock.now()
-    for (const [key, entry] of this.#kept) if (entry.lease.expiresAt <= now) this.#drop(key, entry)
+    const monotonic = this.#clock.monotonic()
+    for (const [key, entry] of this.#kept) if (entry.lease.expiresAt <= now || entry.endsAt <= monotonic) this.#drop(key, entry)
     for (const [key, { until }] of this.#failed) if (until <= now) this.#failed.delete(key)
     for (const [key, at] of this.#distrusted) if (now - at >= distrustMs) this.#distrusted.delete(key)
     for (const [lease, { wipeAt }] of this.#over) {

@@ -16,6 +16,17 @@ const audit = await openAudit({
   log: { debug: () => {}, info: () => {}, warn: say, error: say },
   key: createPrivateKey(readFileSync(keyFile)),
 })
+/** Said before anything else happens, also where the parent is slow to read. */
+function acknowledged(text: string): void {
+  for (;;) {
+    try {
+      return void writeSync(1, text)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+    }
+  }
+}
+
 const notes = ['x'.repeat(400)]
 let next = 0
 async function one(): Promise<void> {
@@ -29,7 +40,7 @@ async function one(): Promise<void> {
       await new Promise((resolve) => setTimeout(resolve, 5))
       continue
     }
-    writeSync(1, `${call}\n`)
+    acknowledged(`${call}\n`)
     audit.write({ kind: 'outcome', time: systemClock.now(), call })
   }
 }

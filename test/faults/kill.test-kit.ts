@@ -50,8 +50,8 @@ export async function killRounds(stage: Stage, options: KillOptions): Promise<Ki
     const kept = Array.from({ length: round }, (_, i) => `round-${i}`).filter((name) => !secrets.includes(name))
     assert.deepEqual(kept, [], 'a secret that was acknowledged is there after the kill')
     await harm(stage, server, round, random)
-    const { calls, refused } = await onRecord(stage.dataDir)
-    assert.ok(calls >= sent(stage), `round ${round}: ${sent(stage)} went out, ${calls} are on record, ${refused} more as refused`)
+    const { intents } = await onRecord(stage.dataDir)
+    assert.ok(intents >= sent(stage), `round ${round}: ${sent(stage)} went out, ${intents} are on record`)
     checkpoint = await verified(stage.dataDir, checkpoint)
     assert.equal(findSecret(server.said(), stage.vendors.secrets), null, 'the log says no secret')
   }

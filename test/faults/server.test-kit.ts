@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Stage } from '../../examples/story/stage.ts'
 import { readVerifierKey } from '../../src/audit/note.ts'
-import { records } from '../../src/audit/read.ts'
+import { entries } from '../../src/audit/read.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
 import { type Heard, startWire, type Wire } from '../scenarios/wire.test-kit.ts'
 
@@ -36,11 +36,23 @@ export async function until(done: () => boolean | Promise<boolean>, waitMs: numb
 export interface StartOptions {
   /** Words before Node, as of prlimit. */
   readonly before?: readonly string[]
+  /** Words after Node, if not the ones of the product. */
+  readonly program?: readonly string[]
   readonly environment?: Readonly<Record<string, string>>
 }
 
 export function startServer(stage: Pick<Stage, 'configFile' | 'dataDir'>, options: StartOptions = {}): Server {
-  const words = [...(options.before ?? []), process.execPath, bin, '--config', stage.configFile, '--data', stage.dataDir, '--json', 'start']
+  const words = [
+    ...(options.before ?? []),
+    process.execPath,
+    ...(options.program ?? [bin]),
+    '--config',
+    stage.configFile,
+    '--data',
+    stage.dataDir,
+    '--json',
+    'start',
+  ]
   const began = performance.now()
   const child = spawn(words[0] as string, words.slice(1), {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -113,17 +125,18 @@ export async function callOnce(stage: Stage): Promise<Heard> {
 }
 
 export interface OnRecord {
-  readonly calls: number
-  readonly refused: number
+  readonly intents: number
   readonly recovered: number
 }
 
 /** What the files of the log say, whether a server runs or not. */
 export async function onRecord(dataDir: string): Promise<OnRecord> {
-  const all = await Array.fromAsync(records(join(dataDir, 'audit')))
-  const calls = all.filter((one) => one.kind === 'call')
-  const refused = calls.filter((one) => one.outcome === 'refused').length
-  return { calls: calls.length - refused, refused, recovered: all.filter((one) => one.kind === 'recovered').length }
+  const found = { intents: 0, recovered: 0 }
+  for await (const { kind } of entries(join(dataDir, 'audit'))) {
+    if (kind === 'intent') found.intents += 1
+    if (kind === 'recovered') found.recovered += 1
+  }
+  return found
 }
 
 /** Verifies the log, against an earlier checkpoint too, and returns the present one. */
