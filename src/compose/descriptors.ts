@@ -1,5 +1,6 @@
 // How many connections the file descriptors of this process allow: an agent that opens many must never leave the log without one.
 import { readFileSync } from 'node:fs'
+import type { Log } from '../model/kind.ts'
 import type { Limits } from '../model/limits.ts'
 
 /** An agent's connection, and one to its API. */
@@ -22,4 +23,10 @@ export function connectionsWithin(limits: Limits, descriptors: number | null): P
   // One sender has the same share of few as of many.
   const share = limits.connectionsPerSenderMax / limits.connectionsMax
   return { connectionsMax, connectionsPerSenderMax: Math.ceil(connectionsMax * share) } as ReturnType<typeof connectionsWithin>
+}
+
+export function limitsHere(limits: Limits, log: Log): Limits {
+  const few = connectionsWithin(limits, descriptorsMax())
+  if (few.connectionsMax < limits.connectionsMax) log.warn('few file descriptors: fewer connections', { connections: few.connectionsMax })
+  return { ...limits, ...few }
 }

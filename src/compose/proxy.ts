@@ -14,7 +14,7 @@ import { createInject } from '../inject/inject.ts'
 import { limits } from '../model/limits.ts'
 import type { Passed } from '../net/activation.ts'
 import { createScrub } from '../scrub/scrub.ts'
-import { connectionsWithin, descriptorsMax } from './descriptors.ts'
+import { limitsHere } from './descriptors.ts'
 import { earlyRefusal } from './early-refusal.ts'
 import type { Ground } from './ground.ts'
 import type { InForce } from './in-force.ts'
@@ -67,10 +67,8 @@ export function createProxyPlane({ listen, ground, inForce, upstream, runEvidenc
   // Ids are sortable by time and unique over restarts.
   const boot = randomBytes(4).toString('hex')
   let counter = 0
-  const few = connectionsWithin(limits, descriptorsMax())
-  if (few.connectionsMax < limits.connectionsMax) log.warn('few file descriptors: fewer connections', { connections: few.connectionsMax })
   const accept = createAccept({
-    limits: { ...limits, ...few },
+    limits: limitsHere(limits, log),
     proxy: listen.proxy,
     baseUrl: listen.baseUrl,
     passed,
