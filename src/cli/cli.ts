@@ -241,7 +241,7 @@ function agents(program: Command, context: MakeContext, ends: Ends): void {
     .description('start an agent in its own namespace, with placeholders instead of keys')
     .addHelpText(
       'after',
-      `\nNames to expose, or the absolute path of a socket:\n${doors.map(({ name, says }) => `  ${name.padEnd(16)} ${says}`).join('\n')}\n\nExamples:\n  ostiary run -- python agent.py\n  ostiary run --as coder -- claude\n  ostiary run --expose ssh-agent -- git fetch\n  ostiary run --isolate --publish 3000 --reach localhost:5432 -- npm start`,
+      `\nNames to expose, or the absolute path of a socket:\n${doors.map(({ name, says }) => `  ${name.padEnd(16)} ${says}`).join('\n')}\n\nExamples:\n  ostiary run -- python agent.py\n  ostiary run --as coder -- claude\n  ostiary run --expose ssh-agent -- git fetch\n  ostiary run --isolate --publish 3000 --reach localhost:5432 -- npm start\n\nInside a run, \`ostiary run -- SERVER\` starts no other: it gives an MCP server the variables that its agent keeps from it.`,
     )
     .passThroughOptions()
     .action(async (words, options) => ends((await import('./run.ts')).runCommand(words, { dataDir: context().dataDir, ...options })))

@@ -13,6 +13,8 @@ export type Step = { readonly shell: string } | { readonly mcp: string }
 export interface AgentVendorsOptions {
   readonly certificate: { readonly cert: string; readonly key: string }
   readonly keys: Readonly<Record<AgentVendor, string>>
+  /** Of a Claude subscription: a bearer, and only with its beta. */
+  readonly setUpToken: string
   readonly steps: readonly Step[]
   /** What the model says at the end. */
   readonly last: string
@@ -90,7 +92,10 @@ export async function startAgentVendors(options: AgentVendorsOptions): Promise<A
     const chunks: Buffer[] = []
     for await (const chunk of request) chunks.push(chunk as Buffer)
     const vendor = vendorOf(request)
-    if (vendor === null || !mayCall(vendor, request, options.keys[vendor]))
+    if (
+      vendor === null ||
+      !(mayCall(vendor, request, options.keys[vendor]) || (vendor === 'anthropic' && subscribes(request, options.setUpToken)))
+    )
       return say(response, 401, { type: 'error', error: { type: 'authentication_error', message: 'invalid key' } })
     const text = Buffer.concat(chunks).toString()
     answers[vendor](new URL(request.url ?? '/', 'https://vendor.example').pathname, text === '' ? {} : JSON.parse(text), turn, response)
@@ -128,6 +133,11 @@ function mayCall(vendor: AgentVendor, { headers, url }: IncomingMessage, key: st
   const [field, scheme] = slots[vendor]
   const others = ['authorization', 'x-api-key', 'x-goog-api-key', 'api-key'].filter((name) => name !== field)
   return headers[field] === `${scheme}${key}` && others.every((name) => headers[name] === undefined) && !/[?&]key=/.test(url ?? '')
+}
+
+function subscribes({ headers }: IncomingMessage, token: string): boolean {
+  const betas = String(headers['anthropic-beta'] ?? '').split(',')
+  return headers.authorization === `Bearer ${token}` && betas.includes('oauth-2025-04-20') && headers['x-api-key'] === undefined
 }
 
 function say(response: ServerResponse, status: number, json: unknown): void {

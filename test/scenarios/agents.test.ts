@@ -26,9 +26,9 @@ const keys = {
   gemini: `AIza${random(40).slice(0, 35)}`,
   github: `ghp_${random(40).slice(0, 36)}`,
 }
-const git = spawnSync('git', ['http-backend'], { env: { ...process.env, GIT_PROJECT_ROOT: '/nowhere' } }).error
-  ? 'no git on this machine'
-  : false
+const setUpToken = `sk-ant-oat01-${random(70).slice(0, 93)}AA`
+const secrets = [...Object.values(keys), setUpToken]
+const missing = ['git', 'npm'].find((name) => spawnSync(name, ['--version']).error !== undefined)
 const registryHost = 'packages.acme.example'
 const dir = mkdtempSync(join(tmpdir(), 'ostiary-agents-'))
 const work = join(dir, 'work')
@@ -159,10 +159,17 @@ function configure(ports: Readonly<Record<string, number>>): void {
   )
   const own = `  acme: { hosts: [${registryHost}], credential: none, methods: [GET, HEAD] }\n`
   const stands = `listen: { proxy: 127.0.0.1:0, baseUrl: 127.0.0.1:0 }\negress:\n  extraCa: ca.pem\n  dangerouslyFixedAddresses:\n`
-  writeFileSync(configFile, `${readFileSync(configFile, 'utf8').replace('services:\n', `services:\n${own}`)}${stands}${fixed.join('')}`)
+  // A second person, with a subscription of Claude.
+  const subscriber = `  subscriber: { run: { startedBy: [${JSON.stringify(userInfo().username)}] } }\n`
+  const held = '  subscription: { service: anthropic, for: [subscriber], static-key: { secret: subscription, slot: bearer } }\n'
+  const written = readFileSync(configFile, 'utf8')
+    .replace('workloads:\n', `workloads:\n${subscriber}`)
+    .replace('services:\n', `services:\n${own}`)
+    .replace('credentials:\n', `credentials:\n${held}`)
+  writeFileSync(configFile, `${written}${stands}${fixed.join('')}`)
   writeFileSync(
     join(dirname(configFile), 'policies', 'packages.cedar'),
-    '@id("coder may install packages")\npermit (principal == Workload::"coder", action == Action::"call", resource == Service::"acme");\n',
+    '@id("coder may install packages")\npermit (principal == Workload::"coder", action == Action::"call", resource == Service::"acme");\n@id("subscriber may ask Claude")\npermit (principal == Workload::"subscriber", action in Action::"inference", resource == Service::"anthropic");\n',
   )
 }
 
@@ -189,7 +196,7 @@ function prepareHome(): void {
 }
 
 before(async () => {
-  if (git) return
+  if (missing !== undefined) return
   chmodSync(dir, 0o711)
   for (const name of ['data', 'config', 'work', 'work/home', 'repositories']) mkdirSync(join(dir, name), { mode: 0o755 })
   for (const name of ['data', 'config']) chmodSync(join(dir, name), 0o700)
@@ -201,6 +208,7 @@ before(async () => {
   vendors = await startAgentVendors({
     certificate,
     keys,
+    setUpToken,
     steps: [
       {
         shell:
@@ -219,8 +227,8 @@ before(async () => {
   const models = Object.fromEntries(Object.values(agentHosts).map((name) => [name, vendors.port]))
   configure({ ...models, ...github, [registryHost]: await startRegistry(certificate) })
   prepareHome()
-  for (const [service, key] of Object.entries(keys)) {
-    const sealed = await ostiary(['secret', 'set', service, '--for', service, '--stdin'], key)
+  for (const [name, key] of [...Object.entries(keys), ['subscription', setUpToken] as const]) {
+    const sealed = await ostiary(['secret', 'set', name, '--for', name === 'subscription' ? 'anthropic' : name, '--stdin'], key)
     assert.equal(sealed.code, 0, sealed.err)
   }
   server = spawn(process.execPath, [bin, '--config', configFile, '--data', join(dir, 'data'), 'start'], {
@@ -252,7 +260,7 @@ const all = process.env['OSTIARY_TEST_AGENTS'] === '1'
 const probe = probeSandbox(process.getuid?.() ?? 0, true)
 
 function whyNot(agent: Agent, isolate: boolean): string | null {
-  if (git) return git
+  if (missing !== undefined) return `no ${missing} on this machine`
   if (isolate && probe.custody !== 'namespace') return `no namespaces here: ${probe.why}`
   return all || agent === agents[0] ? null : 'the agents are three and large: OSTIARY_TEST_AGENTS=1 runs each'
 }
@@ -269,6 +277,8 @@ for (const agent of agents)
       rmSync(join(work, 'site'), { recursive: true, force: true })
       const done = await ostiary([
         'run',
+        '--as',
+        'coder',
         ...(isolate ? ['--isolate'] : []),
         '--',
         found.program,
@@ -288,9 +298,9 @@ for (const agent of agents)
       assert.ok(branches.includes(run), branches)
       await judgeRecords(agent, run, isolate)
       // Whatever it wrote down, and whatever it said, no key is in it.
-      const kept = spawnSync('grep', ['-rlF', ...Object.values(keys).flatMap((key) => ['-e', key]), work], { encoding: 'utf8' })
+      const kept = spawnSync('grep', ['-rlF', ...secrets.flatMap((key) => ['-e', key]), work], { encoding: 'utf8' })
       assert.equal(kept.stdout, '')
-      for (const key of Object.values(keys)) assert.ok(!`${done.out}${done.err}`.includes(key))
+      for (const key of secrets) assert.ok(!`${done.out}${done.err}`.includes(key))
     })
 
 async function judgeRecords(agent: Agent, run: string, isolate: boolean): Promise<void> {
@@ -305,3 +315,25 @@ async function judgeRecords(agent: Agent, run: string, isolate: boolean): Promis
   const silenced = isolate && agent.service === 'gemini'
   for (const one of refused) assert.ok(!silenced && agent.refused.includes(one), `${one} is refused too`)
 }
+
+test('Claude Code with a set-up token', async (t) => {
+  const [agent] = agents as [Agent]
+  const not = whyNot(agent, false)
+  if (not !== null) return t.skip(not)
+  const found = install(agent)
+  if ('why' in found) return t.skip(found.why)
+  const said = await ostiary([
+    'run',
+    '--as',
+    'subscriber',
+    '--',
+    'sh',
+    '-c',
+    'printenv CLAUDE_CODE_OAUTH_TOKEN; printenv ANTHROPIC_API_KEY',
+  ])
+  assert.match(said.out, /^sk-ant-oat01-Ost1ary\w+\n$/)
+  const done = await ostiary(['run', '--as', 'subscriber', '--', found.program, '-p', task, '--tools', ''])
+  assert.equal(done.code, 0, done.out + done.err)
+  assert.match(done.out, /The task is done\./)
+  assert.ok(!done.err.includes('blocked'), done.err)
+})
