@@ -41,10 +41,6 @@ interface Budget {
 
 const spent = (budget: Budget): boolean => budget.processes <= 0 || budget.descriptors <= 0
 
-export function findOwner(asked: Asked): Found {
-  return findOwners([asked], asked.roots)[0] as Found
-}
-
 /** In the order asked. */
 export function findOwners(all: readonly Sought[], roots: readonly number[]): readonly Found[] {
   const budget: Budget = { processes: limits.ownerScanProcessesMax, descriptors: descriptorsMax }

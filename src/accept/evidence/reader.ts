@@ -4,7 +4,7 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { limits } from '../../model/limits.ts'
 import { peerOfUnixSocket } from '../../net/kernel.ts'
-import { type Asked, type Found, findOwner, lookAt, nobody } from './owner.ts'
+import { type Asked, type Found, findOwners, lookAt, nobody } from './owner.ts'
 
 /** Who holds the socket, or what is the process that started then. */
 export type Question = Asked | { readonly pid: number; readonly startTicks: string }
@@ -38,27 +38,44 @@ function serve(socket: Socket): void {
   socket.on('drain', () => socket.resume())
   socket.on('data', (text: string) => {
     buffered += text
+    const all: Numbered[] = []
     for (let at = buffered.indexOf('\n'); at >= 0; at = buffered.indexOf('\n')) {
       const asked = at > limits.readerQuestionBytesMax ? null : parseQuestion(buffered.slice(0, at))
       buffered = buffered.slice(at + 1)
       // Who asks in another way is not the broker that we came with.
       if (asked === null) return void socket.destroy()
-      // An asker that does not read its answers is asked nothing more.
-      if (!socket.write(answerTo(asked.id, asked.question))) socket.pause()
+      all.push(asked)
     }
+    // What was asked while we searched is answered by the next search together: one agent's many connections delay nobody for long.
+    // An asker that does not read its answers is asked nothing more.
+    for (const answer of answersTo(all)) if (!socket.write(answer)) socket.pause()
     if (buffered.length > limits.readerQuestionBytesMax) socket.destroy()
   })
 }
 
-function answerTo(id: number, question: Question): string {
-  const line = (found: Found): string => `${JSON.stringify({ id, found })}\n`
-  const answer = line(found(question))
-  return answer.length <= limits.readerAnswerBytesMax ? answer : line(nobody('the facts of the process are too long'))
+interface Numbered {
+  readonly id: number
+  readonly question: Question
 }
 
-function found(question: Question): Found {
+function answersTo(all: readonly Numbered[]): readonly string[] {
+  const sought = all.flatMap(({ question }) => ('pid' in question ? [] : [question]))
+  const roots = new Set(sought.toReversed().flatMap((one) => one.roots))
+  const owners = tried(() => findOwners(sought, [...roots]))
+  let next = 0
+  return all.map(({ id, question }) => {
+    const found = 'pid' in question ? tried(() => lookAt(question.pid, question.startTicks)) : owners
+    const one = Array.isArray(found) ? (found[next++] as Found) : (found as Found)
+    const answer = `${JSON.stringify({ id, found: one })}\n`
+    return answer.length <= limits.readerAnswerBytesMax
+      ? answer
+      : `${JSON.stringify({ id, found: nobody('the facts of the process are too long') })}\n`
+  })
+}
+
+function tried<T>(look: () => T): T | Found {
   try {
-    return 'pid' in question ? lookAt(question.pid, question.startTicks) : findOwner(question)
+    return look()
   } catch (error) {
     return nobody(error instanceof Error ? error.message : String(error))
   }
