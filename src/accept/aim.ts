@@ -80,10 +80,11 @@ export function aimBaseUrl(head: RequestMessage, names: ReadonlySet<string>, loo
 
 function targetOf(head: RequestMessage, target: string, scheme: 'https' | 'http', authority: Authority, way: Way, lookup: Lookup): Aim {
   const question = target.indexOf('?')
-  const path = question < 0 ? target : target.slice(0, question)
+  const written = question < 0 ? target : target.slice(0, question)
   const query = question < 0 ? '' : target.slice(question)
   const service = lookup.find(scheme, authority.host, authority.port)
   if (service === null) throw new Refusal('accept.host_unmanaged', authority.host)
+  const path = service.respelled === undefined ? written : respell(written, service.respelled)
   if (service.actions.length > 0 && ambiguousPath(path)) throw new Refusal('accept.ambiguous_path')
   if (service.methods.length > 0 && !service.methods.includes(head.method)) throw new Refusal('decide.method', head.method)
   const { host, port } = authority
@@ -91,4 +92,10 @@ function targetOf(head: RequestMessage, target: string, scheme: 'https' | 'http'
   const repository = lookup.repository?.(service, host, path)
   const made: Target = { scheme, host, port, method: head.method, path, query, service: service.name, action, way }
   return { target: repository === undefined ? made : { ...made, repository }, service }
+}
+
+/** Before the Target, and part of it, as the mapping of a base URL is: what policy matches is still what is sent. */
+function respell(path: string, spellings: Readonly<Record<string, string>>): string {
+  const odd = Object.keys(spellings).find((one) => path.startsWith(one))
+  return odd === undefined ? path : `${spellings[odd]}${path.slice(odd.length)}`
 }

@@ -83,6 +83,8 @@ export const gemini: Service = {
     { action: 'state', path: '/*/openai/files/**' },
   ],
   basePrefix: '',
+  // Google's SDKs put Live's path behind a base URL that ends in a slash already.
+  respelled: { '//ws/': '/ws/' },
   allowPrivateAddresses: false,
   origins: [],
   cookies: [],

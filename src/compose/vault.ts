@@ -2,6 +2,7 @@
 import { createPrivateKey } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import type { Config } from '../config/config.ts'
+import { javaStoreBeside, javaTrustStore } from '../crypto/java-store.ts'
 import { loadKeyFile } from '../crypto/seal.ts'
 import { type Authority, createRootAuthority } from '../crypto/x509.ts'
 import type { IssuerKeys } from '../mint/issuer.ts'
@@ -40,7 +41,7 @@ export async function openVault(paths: Paths, clock: Clock): Promise<Vault> {
     const values = createSealedValues(database, keyEncryptionKey)
     keyEncryptionKey.fill(0) // it has unwrapped the data key
     const ca = await loadAuthority(values, clock)
-    publish(paths, ca.certPem)
+    publish(paths, ca.certPem, clock.now())
     return {
       ca,
       values,
@@ -82,15 +83,18 @@ function prepareDirectory({ dataDir }: Paths): void {
 }
 
 /** The public folder: CA and bundle for everybody, rewritten at each start. */
-function publish(paths: Paths, caPem: string): void {
+function publish(paths: Paths, caPem: string, now: number): void {
   mkdirSync(paths.publicDir, { recursive: true, mode: 0o755 })
   mkdirSync(paths.doorDir, { recursive: true, mode: 0o755 })
   writeFileSync(paths.caFile, caPem, { mode: 0o644 })
-  writeFileSync(paths.bundleFile, bundleWith(caPem), { mode: 0o644 })
+  const bundle = bundleWith(caPem)
+  const javaStore = javaStoreBeside(paths.bundleFile)
+  writeFileSync(paths.bundleFile, bundle, { mode: 0o644 })
+  writeFileSync(javaStore, javaTrustStore(bundle, now), { mode: 0o644 })
   writeNssDatabase(paths.nssFile, caPem)
   // Whatever the umask is: everybody may read these, and nobody but we may write them.
   for (const folder of [paths.publicDir, paths.doorDir]) chmodSync(folder, 0o755)
-  for (const file of [paths.caFile, paths.bundleFile, paths.nssFile]) chmodSync(file, 0o644)
+  for (const file of [paths.caFile, paths.bundleFile, paths.nssFile, javaStore]) chmodSync(file, 0o644)
 }
 
 const caPurpose = 'interception'

@@ -52,3 +52,10 @@ test('proxy and CA variables are set in both cases; SSL_CERT_DIR goes', () => {
   assert.equal(variables['NODE_EXTRA_CA_CERTS'], '/r/ca.pem')
   assert.equal(variables['SSL_CERT_DIR'], undefined)
 })
+
+test("Java gets proxy and roots as options, behind the user's own", () => {
+  const { variables } = runEnvironment({ JAVA_TOOL_OPTIONS: '-Xmx64m' }, { ...run, bundleFile: '/a place/bundle.pem' }, looksLikeKey)
+  const options = variables['JAVA_TOOL_OPTIONS'] ?? ''
+  assert.ok(options.startsWith('-Xmx64m -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=7070 '), options)
+  assert.ok(options.includes(" '-Djavax.net.ssl.trustStore=/a place/bundle.jks' "), options)
+})

@@ -1,4 +1,5 @@
 // The environment of a run: proxy, CA and placeholder variables for the runtimes that agents use, and no inherited secret.
+import { javaStoreBeside } from '../crypto/java-store.ts'
 import type { Service } from '../model/service.ts'
 import { gitVariables, leadsGitToCredentials } from './git.ts'
 
@@ -70,7 +71,7 @@ export function runEnvironment(
   variables['NODE_USE_ENV_PROXY'] = '1'
   Object.assign(variables, gitVariables(run.services, proxy))
   const [host = '', port = ''] = run.proxy.split(/:(?=\d+$)/)
-  variables['JAVA_TOOL_OPTIONS'] = `-Dhttps.proxyHost=${host} -Dhttps.proxyPort=${port} -Dhttp.proxyHost=${host} -Dhttp.proxyPort=${port}`
+  variables['JAVA_TOOL_OPTIONS'] = [variables['JAVA_TOOL_OPTIONS'] ?? '', ...javaOptions(run, host, port)].join(' ').trim()
   variables['CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC'] = '1'
   for (const service of run.services) {
     for (const name of service.keyVariables) variables[name] = service.placeholder
@@ -79,6 +80,19 @@ export function runEnvironment(
   variables['OSTIARY_WORKLOAD'] = run.workload
   variables['OSTIARY_BASE_URL'] = `http://${run.baseUrl}/r/${run.pointer}`
   return { variables, removed: removed.sort() }
+}
+
+/** The JVM heeds no proxy variable and no PEM file; of two options of one name the last counts. */
+function javaOptions(run: RunDescription, host: string, port: string): readonly string[] {
+  const proxies = ['https', 'http'].flatMap((scheme) => [`-D${scheme}.proxyHost=${host}`, `-D${scheme}.proxyPort=${port}`])
+  const store = `-Djavax.net.ssl.trustStore=${javaStoreBeside(run.bundleFile)}`
+  // A store of the user's may have had another type and a password.
+  return [
+    ...proxies,
+    /\s/.test(store) ? `'${store}'` : store,
+    '-Djavax.net.ssl.trustStoreType=JKS',
+    '-Djavax.net.ssl.trustStorePassword=changeit',
+  ]
 }
 
 /** `scheme://user:password@host` in any inherited value. */

@@ -58,6 +58,8 @@ export interface Service {
   readonly repositoryPaths?: Readonly<Record<string, RegExp>>
   /** Prefixes that the base-URL listener puts before a path that lacks them, e.g. Anthropic's `/v1`. */
   readonly basePrefix: string
+  /** Beginnings of paths that the vendor's own SDKs spell oddly, and the documented spelling: policy and vendor see that one alone. */
+  readonly respelled?: Readonly<Record<string, string>>
   readonly allowPrivateAddresses: boolean
   /** Origins of web pages that may call through the base URL outside a run. */
   readonly origins: readonly string[]
