@@ -72,7 +72,8 @@ function answer(vendor: string, ws: WebSocket, message: any, secret: string): vo
     // Google sends its JSON in binary messages.
     const say = (json: unknown): void => ws.send(Buffer.from(JSON.stringify(json)))
     if (message.setup !== undefined) say({ setupComplete: {} })
-    if (message.clientContent !== undefined)
+    // The SDK of Python spells it the other way, which Google reads as well.
+    if ((message.clientContent ?? message.client_content) !== undefined)
       say({ serverContent: { modelTurn: { role: 'model', parts: [{ text: 'Hello from Gemini' }] }, turnComplete: true } })
     return
   }
