@@ -13,6 +13,8 @@ export interface Paths {
   readonly publicDir: string
   readonly caFile: string
   readonly bundleFile: string
+  /** The same roots for the JVM, which reads no PEM. */
+  readonly javaStoreFile: string
   /** The CA once more, as browsers read it. */
   readonly nssFile: string
   /** Holds the sockets for launchers and relays and nothing else; hidden from runs. */
@@ -36,6 +38,7 @@ export function pathsOf(dataDir: string): Paths {
     publicDir,
     caFile: join(publicDir, 'ca.pem'),
     bundleFile: join(publicDir, 'bundle.pem'),
+    javaStoreFile: join(publicDir, 'bundle.jks'),
     nssFile: join(publicDir, 'cert9.db'),
     doorDir,
     runSocket: join(doorDir, 'run.sock'),

@@ -137,6 +137,7 @@ function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknow
     ...parts.addresses(),
     caFile: paths.caFile,
     bundleFile: paths.bundleFile,
+    javaStoreFile: paths.javaStoreFile,
     services,
     // The door is there only for a run in which another may be started; the admin socket never is.
     hidden: nests ? [paths.dataDir] : [paths.dataDir, paths.doorDir],

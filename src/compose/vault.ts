@@ -2,7 +2,7 @@
 import { createPrivateKey } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import type { Config } from '../config/config.ts'
-import { javaStoreBeside, javaTrustStore } from '../crypto/java-store.ts'
+import { javaTrustStore } from '../crypto/java-store.ts'
 import { loadKeyFile } from '../crypto/seal.ts'
 import { type Authority, createRootAuthority } from '../crypto/x509.ts'
 import type { IssuerKeys } from '../mint/issuer.ts'
@@ -88,13 +88,12 @@ function publish(paths: Paths, caPem: string, now: number): void {
   mkdirSync(paths.doorDir, { recursive: true, mode: 0o755 })
   writeFileSync(paths.caFile, caPem, { mode: 0o644 })
   const bundle = bundleWith(caPem)
-  const javaStore = javaStoreBeside(paths.bundleFile)
   writeFileSync(paths.bundleFile, bundle, { mode: 0o644 })
-  writeFileSync(javaStore, javaTrustStore(bundle, now), { mode: 0o644 })
+  writeFileSync(paths.javaStoreFile, javaTrustStore(bundle, now), { mode: 0o644 })
   writeNssDatabase(paths.nssFile, caPem)
   // Whatever the umask is: everybody may read these, and nobody but we may write them.
   for (const folder of [paths.publicDir, paths.doorDir]) chmodSync(folder, 0o755)
-  for (const file of [paths.caFile, paths.bundleFile, paths.nssFile, javaStore]) chmodSync(file, 0o644)
+  for (const file of [paths.caFile, paths.bundleFile, paths.nssFile, paths.javaStoreFile]) chmodSync(file, 0o644)
 }
 
 const caPurpose = 'interception'

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { javaStoreBeside, javaTrustStore } from './java-store.ts'
+import { javaTrustStore } from './java-store.ts'
 import { createRootAuthority } from './x509.ts'
 
 const now = Date.UTC(2026, 0, 2)
@@ -21,9 +21,4 @@ test("Java's own keytool reads it, with its password and without", (context) => 
   assert.match(listed, /Owner: CN=One[\s\S]*Owner: CN=Two|Owner: CN=Two[\s\S]*Owner: CN=One/)
   const wrong = spawnSync('keytool', ['-list', '-keystore', file, '-storepass', 'another'], { encoding: 'utf8' })
   assert.match(wrong.stdout, /password was incorrect/)
-})
-
-test('it lies beside the bundle', () => {
-  assert.equal(javaStoreBeside('/r/bundle.pem'), '/r/bundle.jks')
-  assert.equal(javaStoreBeside('/r/bundle'), '/r/bundle.jks')
 })

@@ -1,11 +1,6 @@
 // A trust store that Java reads: the JVM takes no PEM. Holds public certificates only, and needs no password to be read.
 import { createHash, X509Certificate } from 'node:crypto'
 
-/** Lies beside the bundle whose certificates it holds. */
-export function javaStoreBeside(bundleFile: string): string {
-  return bundleFile.replace(/(?:\.pem)?$/, '.jks')
-}
-
 /**
  * JKS, version 2, as sun.security.provider.JavaKeyStore reads it: big-endian; a trusted certificate is tag 2, alias, time, type, DER.
  * Behind it a SHA-1 over password, a constant and the content, which is looked at only by who gives the password.

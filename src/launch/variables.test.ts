@@ -11,6 +11,7 @@ const run = {
   baseUrl: '127.0.0.1:7071',
   caFile: '/r/ca.pem',
   bundleFile: '/r/bundle.pem',
+  javaStoreFile: '/r/bundle.jks',
   services: [{ name: 'openai', keyVariables: ['OPENAI_API_KEY'], baseUrlVariables: [], placeholder: 'sk-proj-Ost1ary' }],
 }
 const looksLikeKey = (value: string): string | null => (value.startsWith('ghp_') ? 'github' : null)
@@ -54,7 +55,7 @@ test('proxy and CA variables are set in both cases; SSL_CERT_DIR goes', () => {
 })
 
 test("Java gets proxy and roots as options, behind the user's own", () => {
-  const { variables } = runEnvironment({ JAVA_TOOL_OPTIONS: '-Xmx64m' }, { ...run, bundleFile: '/a place/bundle.pem' }, looksLikeKey)
+  const { variables } = runEnvironment({ JAVA_TOOL_OPTIONS: '-Xmx64m' }, { ...run, javaStoreFile: '/a place/bundle.jks' }, looksLikeKey)
   const options = variables['JAVA_TOOL_OPTIONS'] ?? ''
   assert.ok(options.startsWith('-Xmx64m -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=7070 '), options)
   assert.ok(options.includes(" '-Djavax.net.ssl.trustStore=/a place/bundle.jks' "), options)

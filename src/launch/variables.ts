@@ -1,5 +1,4 @@
 // The environment of a run: proxy, CA and placeholder variables for the runtimes that agents use, and no inherited secret.
-import { javaStoreBeside } from '../crypto/java-store.ts'
 import type { Service } from '../model/service.ts'
 import { gitVariables, leadsGitToCredentials } from './git.ts'
 
@@ -13,6 +12,8 @@ export interface RunDescription {
   readonly caFile: string
   /** System roots and our CA: for variables that replace the roots. */
   readonly bundleFile: string
+  /** The same for the JVM. */
+  readonly javaStoreFile: string
   readonly services: readonly (Pick<Service, 'name' | 'keyVariables' | 'baseUrlVariables' | 'basicAt'> & { readonly placeholder: string })[]
 }
 
@@ -85,7 +86,7 @@ export function runEnvironment(
 /** The JVM heeds no proxy variable and no PEM file; of two options of one name the last counts. */
 function javaOptions(run: RunDescription, host: string, port: string): readonly string[] {
   const proxies = ['https', 'http'].flatMap((scheme) => [`-D${scheme}.proxyHost=${host}`, `-D${scheme}.proxyPort=${port}`])
-  const store = `-Djavax.net.ssl.trustStore=${javaStoreBeside(run.bundleFile)}`
+  const store = `-Djavax.net.ssl.trustStore=${run.javaStoreFile}`
   // A store of the user's may have had another type and a password.
   return [
     ...proxies,
