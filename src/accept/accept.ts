@@ -167,7 +167,7 @@ function callerOf({ options, listeners, draining }: House, socket: Socket, way: 
 }
 
 /** What every kind of connection shares. */
-function ownerFor(house: House, way: Way, caller: Caller, authority?: Authority): Omit<ConnectionOwner, 'aim'> {
+function ownerFor(house: House, way: Way, caller: Caller, authority?: Partial<Authority>): Omit<ConnectionOwner, 'aim'> {
   const { options, limits, connections } = house
   return {
     limits,

@@ -19,7 +19,7 @@ export interface ConnectOptions extends Omit<AcceptOptions, 'limits'> {
   readonly limits: Limits
   /** Throws Refusal identify.credentials_required or identify.transport. */
   readonly challenged: (caller: Caller, said: Presented) => Promise<ConnectionMemory>
-  readonly ownerFor: (way: Way, caller: Caller, authority?: Authority) => Omit<ConnectionOwner, 'aim'>
+  readonly ownerFor: (way: Way, caller: Caller, authority?: Partial<Authority>) => Omit<ConnectionOwner, 'aim'>
   readonly open: (socket: Socket, owner: ConnectionOwner) => void
   readonly draining: () => boolean
 }

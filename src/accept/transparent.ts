@@ -88,7 +88,7 @@ function plain(options: ConnectOptions, caller: Caller, port: number, bytes: Buf
   const { socket } = caller
   let remembered: ConnectionMemory | null = null
   options.open(socket, {
-    ...options.ownerFor('transparent', caller),
+    ...options.ownerFor('transparent', caller, { port }),
     aim(head) {
       const aimed = aimTransparent(head, port, options.lookup)
       if (remembered !== null) return { ...aimed, memory: remembered }

@@ -6,6 +6,7 @@ import { readlinkSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { makeAllLocal } from '../net/kernel.ts'
 import { answerQuestion } from './isolate-dns.ts'
+import { catchRest } from './isolate-rest.ts'
 
 export interface RelayPlan {
   /** The proxy's door for isolated runs. */
@@ -22,7 +23,7 @@ export interface RelayPlan {
 }
 
 /** What the launcher is told, and tells. */
-export type FromRelay = { readonly ready: true } | { readonly failed: string } | { readonly reach: number }
+export type FromRelay = { readonly ready: true; readonly rest: string } | { readonly failed: string } | { readonly reach: number }
 export interface ToRelay {
   readonly publish: number
 }
@@ -33,7 +34,8 @@ const reachable = (index: number): string => `198.18.1.${index + 1}`
 
 const tell = (message: FromRelay, socket?: Socket): void => void process.send?.(message, socket)
 
-async function stand(plan: RelayPlan): Promise<void> {
+/** Returns why ports beside those of the plan are not led to the proxy, or nothing. */
+async function stand(plan: RelayPlan): Promise<string> {
   if (readlinkSync('/proc/self/ns/net') === plan.hostNetwork) throw new Error('the relay is not in a network namespace of its own')
   await new Promise<void>((resolve, reject) => {
     const knock = connect(plan.socket, () => {
@@ -57,12 +59,12 @@ async function stand(plan: RelayPlan): Promise<void> {
     if (index >= 0) tell({ reach: index }, socket)
     else if (port === plan.proxyPort) pass(socket, plan.socket, 'proxy')
     else if (port === plan.baseUrlPort) pass(socket, plan.socket, 'base-url')
-    else if (plan.ports.includes(port)) pass(socket, plan.socket, `transparent ${port}`)
-    else socket.resetAndDestroy()
+    else pass(socket, plan.socket, `transparent ${port}`)
   }
   const ports = new Set([plan.proxyPort, plan.baseUrlPort, ...plan.ports, ...plan.reach.map((one) => one.port)])
   for (const port of ports) await listen(port, take)
   await answerNames(addressOf)
+  return catchRest([...ports, 53], (socket, port) => pass(socket, plan.socket, `transparent ${port}`))
 }
 
 function literalOf(host: string): string | null {
@@ -152,7 +154,7 @@ if (process.argv[1] === import.meta.filename) {
   // Without its launcher nobody judges what crosses: it ends, with every connection.
   process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'))
   stand(JSON.parse(process.argv[2] as string)).then(
-    () => tell({ ready: true }),
+    (rest) => tell({ ready: true, rest }),
     (error: Error) => tell({ failed: error.message }),
   )
 }

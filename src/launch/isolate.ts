@@ -97,8 +97,10 @@ export async function makeNetwork(
       })
       relay.once('error', (error) => reject(new NoIsolation(`the relay cannot be started: ${error.message}`)))
       relay.on('message', (message: FromRelay, socket: unknown) => {
-        if ('ready' in message) resolve()
-        else if ('failed' in message) reject(new NoIsolation(`the relay does not stand: ${message.failed}`))
+        if ('ready' in message) {
+          if (message.rest !== '') say(`TCP to ports other than 80, 443 and those of services is refused without a record: ${message.rest}`)
+          resolve()
+        } else if ('failed' in message) reject(new NoIsolation(`the relay does not stand: ${message.failed}`))
         else if (socket !== undefined) dial(reach[message.reach] as Crossing, socket as Socket)
       })
     })

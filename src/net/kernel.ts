@@ -214,14 +214,21 @@ export function peerOfUnixSocket(of: Socket | number): UnixPeer | null {
   return value === null ? null : { pid: value.readInt32LE(0), uid: value.readUInt32LE(4), gid: value.readUInt32LE(8) }
 }
 
-function socketOption(of: Socket | number, name: number, bytes: number): Buffer | null {
+/** SO_ORIGINAL_DST (linux/netfilter_ipv4.h, _ipv6.h): at which port a redirected connection was aimed; 0 where it was not. */
+export function originalPort(socket: Socket): number {
+  const six = socket.localFamily === 'IPv6'
+  const value = socketOption(socket, 80, six ? 28 : 16, six ? 41 : 0)
+  return value === null ? 0 : value.readUInt16BE(2)
+}
+
+function socketOption(of: Socket | number, name: number, bytes: number, level = 1): Buffer | null {
   const asked = kernel()
   const fd = typeof of === 'number' ? of : descriptorOf(of)
   if (asked === null || fd < 0) return null
   const value = Buffer.alloc(bytes)
   const size = Buffer.alloc(4)
   size.writeUInt32LE(bytes, 0)
-  if (asked.libc.getsockopt(fd, 1, name, asked.ffi.getRawPointer(value), asked.ffi.getRawPointer(size)) !== 0) return null
+  if (asked.libc.getsockopt(fd, level, name, asked.ffi.getRawPointer(value), asked.ffi.getRawPointer(size)) !== 0) return null
   return size.readUInt32LE(0) === bytes ? value : null
 }
 
