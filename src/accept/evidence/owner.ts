@@ -18,6 +18,14 @@ export interface Asked extends Sought {
   readonly roots: readonly number[]
 }
 
+/** What the worker is asked at once. */
+export interface Batch {
+  readonly ids: readonly number[]
+  readonly sought: readonly Sought[]
+  /** null: among all processes. */
+  readonly roots: readonly number[] | null
+}
+
 export interface Found {
   readonly process: ProcessFacts | null
   /** What a second look compares (see likeness). */
@@ -43,36 +51,44 @@ const spent = (budget: Budget): boolean => budget.processes <= 0 || budget.descr
 
 /** In the order asked. */
 export function findOwners(all: readonly Sought[], roots: readonly number[]): readonly Found[] {
+  const inTrees = findInTrees(all, roots)
+  const rest = findAmongAll(all.filter((_, at) => inTrees[at] === null))
+  let next = 0
+  return inTrees.map((found) => found ?? (rest[next++] as Found))
+}
+
+/** null: in none of the trees. */
+export function findInTrees(all: readonly Sought[], roots: readonly number[]): readonly (Found | null)[] {
   const budget: Budget = { processes: limits.ownerScanProcessesMax, descriptors: descriptorsMax }
   const found = new Map<number, Found>()
   let open = all
-  const settle = (holders: ReadonlyMap<number, readonly number[]>, root: number): void => {
-    judge(
-      open.filter(({ inode }) => holders.has(inode)),
-      holders,
-      root,
-      found,
-    )
-    open = open.filter(({ inode }) => !holders.has(inode))
-  }
   for (const root of roots) {
-    if (open.length === 0 || spent(budget)) break
+    if (open.length === 0) break
     const tree = descendants(root, budget.processes)
     budget.processes -= tree.length
     const wanted = new Set(open.map(({ inode }) => inode))
     const holders = new Map<number, number[]>()
     for (const pid of tree) if (!spent(budget)) note(holders, pid, held(pid, wanted, budget).found)
     // Whoever else may hold it was not looked at.
-    if (!spent(budget)) settle(holders, root)
+    if (spent(budget)) break
+    judge(open, holders, root, found)
+    open = open.filter(({ inode }) => !holders.has(inode))
   }
+  const otherwise = spent(budget) ? nobody('too much to look at') : null
+  return all.map(({ inode }) => found.get(inode) ?? otherwise)
+}
+
+/** Among all processes of each uid. */
+export function findAmongAll(all: readonly Sought[]): readonly Found[] {
+  if (all.length === 0) return []
+  const budget: Budget = { processes: limits.ownerScanProcessesMax, descriptors: descriptorsMax }
+  const found = new Map<number, Found>()
   const unreadable = new Map<number, number>()
-  if (open.length > 0 && !spent(budget)) {
-    const holders = amongAll(open, budget, unreadable)
-    if (!spent(budget)) settle(holders, 0)
-  }
-  for (const { uid, inode } of open)
-    found.set(inode, spent(budget) ? nobody('too much to look at') : unfound(uid, unreadable.get(uid) ?? 0))
-  return all.map(({ inode }) => found.get(inode) as Found)
+  const holders = amongAll(all, budget, unreadable)
+  if (!spent(budget)) judge(all, holders, 0, found)
+  return all.map(
+    ({ uid, inode }) => found.get(inode) ?? (spent(budget) ? nobody('too much to look at') : unfound(uid, unreadable.get(uid) ?? 0)),
+  )
 }
 
 function unfound(uid: number, unreadable: number): Found {
@@ -123,8 +139,9 @@ function mayBeOf(pid: number, uid: number): boolean {
 function judge(asked: readonly Sought[], holders: ReadonlyMap<number, readonly number[]>, root: number, into: Map<number, Found>): void {
   const byPid = new Map<number, Sought[]>()
   for (const one of asked) {
-    const pids = holders.get(one.inode) as readonly number[]
-    const [pid] = pids as [number]
+    const pids = holders.get(one.inode)
+    if (pids === undefined) continue
+    const [pid] = pids as readonly [number]
     if (pids.length > 1) into.set(one.inode, nobody(`${pids.length} processes hold the socket: ${pids.slice(0, 8).join(', ')}`))
     else byPid.set(pid, [...(byPid.get(pid) ?? []), one])
   }

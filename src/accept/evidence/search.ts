@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads'
 import type { ProcessFacts } from '../../model/evidence.ts'
 import type { Log } from '../../model/kind.ts'
 import { limits } from '../../model/limits.ts'
-import { type Asked, type Found, lookAt, nobody } from './owner.ts'
+import { type Asked, type Batch, type Found, lookAt, nobody } from './owner.ts'
 import { likeness, readStat } from './proc.ts'
 import type { Reader } from './reader-client.ts'
 
@@ -68,29 +68,85 @@ interface Waiting {
 }
 
 /**
- * In a thread of this process: what our own user may look at. Whoever comes while it searches is answered by the next search, all
- * together: however many connections one agent makes, another waits for two searches at most.
+ * Who waits for a search. All who wait are searched for together: however many connections one agent makes, another waits for two
+ * searches at most. In the trees of the runs first, and only then, if still there, among all processes: that takes far longer.
  */
-function createOwnSearch(log: Log): { ask(asked: Asked, still: () => boolean): Promise<Found>; close(): Promise<unknown> } {
+function createQueues() {
   const waiting = new Map<number, Waiting>()
-  const queued: number[] = []
+  const forTrees: number[] = []
+  const forAll: number[] = []
+  let triedTrees = false
+  let nextId = 1
+
+  /** Those of the queue whose connection is still there. */
+  function alive(queue: number[]): readonly number[] {
+    return queue.splice(0).filter((id) => {
+      const one = waiting.get(id)
+      const still = one?.still() === true
+      if (!still) one?.answer(nobody('the connection is gone'))
+      return still
+    })
+  }
+
+  return {
+    add(asked: Asked, still: () => boolean): Promise<Found> {
+      if (waiting.size >= waitingMax) return Promise.resolve(nobody('too many searches at once'))
+      const id = nextId++
+      return new Promise((resolve) => {
+        const timer = setTimeout(() => answer(nobody('the search took too long')), answerMs)
+        const answer = (found: Found): void => {
+          clearTimeout(timer)
+          waiting.delete(id)
+          resolve(found)
+        }
+        waiting.set(id, { asked, still, answer })
+        forTrees.push(id)
+      })
+    },
+    /** In turns: neither kind makes the other wait for more than one search. */
+    batch(): Batch | null {
+      const all = triedTrees ? alive(forAll) : []
+      const inTrees = all.length > 0 ? [] : alive(forTrees)
+      const ids = all.length > 0 ? all : inTrees.length > 0 ? inTrees : alive(forAll)
+      if (ids.length === 0) return null
+      triedTrees = inTrees.length > 0
+      const asked = ids.map((id) => (waiting.get(id) as Waiting).asked)
+      // The newest knows all the roots there are.
+      const roots = triedTrees ? (asked.at(-1) as Asked).roots : null
+      return { ids, sought: asked.map(({ uid, inode }) => ({ uid, inode })), roots }
+    },
+    answer(ids: readonly number[], found: readonly (Found | null)[]): void {
+      for (const [at, id] of ids.entries()) {
+        const one = found[at] ?? null
+        if (one === null) forAll.push(id)
+        else waiting.get(id)?.answer(one)
+      }
+    },
+    end(): void {
+      for (const { answer } of [...waiting.values()]) answer(nobody('the search ended'))
+    },
+  }
+}
+
+/** In a thread of this process: what our own user may look at. */
+function createOwnSearch(log: Log): { ask(asked: Asked, still: () => boolean): Promise<Found>; close(): Promise<unknown> } {
+  const queues = createQueues()
   let worker: Worker | null = null
   let searching = false
-  let nextId = 1
 
   function thread(): Worker {
     if (worker !== null) return worker
     const started = new Worker(here('./owner-worker.ts'), { stdin: false, env: {} })
     started.unref()
-    started.on('message', ({ ids, found }: { readonly ids: readonly number[]; readonly found: readonly Found[] }) => {
+    started.on('message', ({ ids, found }: { readonly ids: readonly number[]; readonly found: readonly (Found | null)[] }) => {
       searching = false
-      for (const [at, id] of ids.entries()) waiting.get(id)?.answer(found[at] as Found)
+      queues.answer(ids, found)
       next()
     })
     const ended = (): void => {
       if (worker === started) worker = null
       searching = false
-      for (const { answer } of [...waiting.values()]) answer(nobody('the search ended'))
+      queues.end()
     }
     started.on('error', (error) => {
       log.error('the search for socket owners failed', { error: String(error) })
@@ -102,40 +158,21 @@ function createOwnSearch(log: Log): { ask(asked: Asked, still: () => boolean): P
   }
 
   function next(): void {
-    if (searching) return
-    const ids: number[] = []
-    for (const id of queued.splice(0)) {
-      const one = waiting.get(id)
-      if (one === undefined) continue
-      if (one.still()) ids.push(id)
-      else one.answer(nobody('the connection is gone'))
-    }
-    if (ids.length === 0) return
+    const batch = searching ? null : queues.batch()
+    if (batch === null) return
     searching = true
-    const batch = ids.map((id) => (waiting.get(id) as Waiting).asked)
-    const sought = batch.map(({ uid, inode }) => ({ uid, inode }))
-    // The newest knows all the roots there are.
-    thread().postMessage({ ids, sought, roots: (batch.at(-1) as Asked).roots })
-  }
-
-  function ask(asked: Asked, still: () => boolean): Promise<Found> {
-    if (waiting.size >= waitingMax) return Promise.resolve(nobody('too many searches at once'))
-    const id = nextId++
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => answer(nobody('the search took too long')), answerMs)
-      const answer = (found: Found): void => {
-        clearTimeout(timer)
-        waiting.delete(id)
-        resolve(found)
-      }
-      waiting.set(id, { asked, still, answer })
-      queued.push(id)
-      next()
-    })
+    thread().postMessage(batch)
   }
 
   thread() // now, so that the first connection does not wait for its start
-  return { ask, close: async () => worker?.terminate() }
+  return {
+    ask(asked, still) {
+      const found = queues.add(asked, still)
+      next()
+      return found
+    },
+    close: async () => worker?.terminate(),
+  }
 }
 
 /** Sources run as .ts, the release as .js. */
