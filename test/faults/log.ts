@@ -70,7 +70,7 @@ async function append(bench: Bench, round: string, before: readonly string[], en
   child.stderr.on('data', (text: Buffer) => {
     said += text
   })
-  const late = setTimeout(kill, 20_000)
+  const late = setTimeout(kill, 60_000)
   const lines = createInterface({ input: child.stdout })
   lines.on('line', (line) => {
     bench.acknowledged.add(line)
@@ -130,7 +130,7 @@ const killed: Fault = {
       const random = randomFrom(seed)
       for (let round = 0; round < rounds; round++) {
         tell(`kill-log ${round + 1}/${rounds}`)
-        const wanted = 1 + Math.floor(random() * 6_000)
+        const wanted = 1 + Math.floor(random() * 3_000)
         const { acknowledged, said } = await append(bench, `r${round}`, [], (count) => count === wanted)
         assert.ok(acknowledged >= wanted, `it was killed too late or never: ${said}`)
         await look(bench)

@@ -8,7 +8,7 @@ import type { Stage } from '../../examples/story/stage.ts'
 import { readVerifierKey } from '../../src/audit/note.ts'
 import { entries } from '../../src/audit/read.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
-import { type Heard, startWire, type Wire } from '../scenarios/wire.test-kit.ts'
+import type { Heard, Wire } from '../scenarios/wire.test-kit.ts'
 
 const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
 export const host = 'api.openai.com'
@@ -112,16 +112,6 @@ export function call(wire: Wire, slow = false, waitMs = 5_000): Promise<Heard> {
   const body = `{"model":"${slow ? 'slow' : 'quick'}","input":"hi","stream":${slow}}`
   const raw = `POST /v1/responses HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer PLACEHOLDER(OPENAI_API_KEY)\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`
   return wire.send({ via: 'connect', host, raw, waitMs })
-}
-
-/** One call by a run of its own. */
-export async function callOnce(stage: Stage): Promise<Heard> {
-  const wire = startWire(stage)
-  try {
-    return await call(wire, false, 10_000)
-  } finally {
-    await wire.end()
-  }
 }
 
 export interface OnRecord {
