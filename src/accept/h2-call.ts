@@ -72,7 +72,8 @@ export class H2Call implements Call {
     const stream = this.#stream
     if (framing.kind === 'none') return wholeFlow(nothing)
     const length = framing.kind === 'length' ? framing.length : -1
-    if (length === 0) return wholeFlow(nothing)
+    // One without content may have ended while its evidence was gathered; Node says so once, whoever listens by then.
+    if (length === 0 || (length < 0 && stream.readableEnded)) return wholeFlow(nothing)
     // All of it came with its head, and nghttp2 lets no more come than was said: it leaves in one write.
     if (length > 0 && stream.readableLength === length) {
       const whole = stream.read(length) as Buffer
@@ -102,13 +103,15 @@ export class H2Call implements Call {
       source.data(chunk)
     })
     // Trailers of a request are dropped, as over HTTP/1.1: they could stand in a slot that only the service knows.
-    stream.once('end', () => {
+    const ended = (): void => {
       // A reset ends the reading side too: what was cut short is not complete.
       const complete = !stream.aborted && !this.gone && (length < 0 || length === this.bytesIn)
       if (this.#source === source) this.#source = null
       if (complete) source.end([])
       else source.fail(new Refusal('forward.reset', 'the agent left'))
-    })
+    }
+    if (stream.readableEnded) ended()
+    else stream.once('end', ended)
   }
 
   async readBody(bytesMax: number): Promise<Buffer> {

@@ -204,6 +204,29 @@ test('h2: an upload that is refused early, or waits for 100-continue', async (co
   assert.equal((await got(waiting)).body, 'sent at last')
 })
 
+test('h2: a body that is empty and ends at once, soon or late is an empty body', async (context) => {
+  let slow = (): Promise<void> => Promise.resolve()
+  const made = await door(context, {
+    async onCall(call) {
+      await slow()
+      const body = await call.readBody(1_000)
+      await call.answer(responseHead(200), noEdits, wholeFlow(Buffer.from(`${body.length}`)))
+    },
+  })
+  const session = await intercepted(context, made)
+  // Not on the head: an empty DATA frame ends the stream, as Node's own client does it.
+  const ask = (afterMs: number): Promise<Got> => {
+    const stream = session.request({ ':method': 'POST', ':path': '/v1/x' }, { endStream: false })
+    const answer = got(stream)
+    if (afterMs === 0) stream.end()
+    else setTimeout(() => stream.end(), afterMs)
+    return answer
+  }
+  for (const afterMs of [0, 1, 30]) assert.equal((await ask(afterMs)).body, '0', `${afterMs}`)
+  slow = () => new Promise((resolve) => setTimeout(resolve, 40))
+  for (const afterMs of [0, 1, 20, 60]) assert.equal((await ask(afterMs)).body, '0', `${afterMs}, and nobody looks for a while`)
+})
+
 test('h2: back-pressure reaches the source both ways', async (context) => {
   let paused = 0
   let sent = 0

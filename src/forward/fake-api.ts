@@ -10,7 +10,7 @@ import { createRootAuthority, issueLeaf } from '../crypto/x509.ts'
 import { emptyFlow } from '../http/flow.ts'
 import { readRequestHead } from '../http/read-head.ts'
 import type { Call } from '../model/call.ts'
-import { systemClock } from '../model/clock.ts'
+import { type Clock, systemClock } from '../model/clock.ts'
 import type { Lease } from '../model/credential.ts'
 import { type Limits, limits } from '../model/limits.ts'
 import { type Edits, type Flow, noEdits } from '../model/message.ts'
@@ -57,6 +57,7 @@ export interface FakeApiOptions {
   readonly roots?: readonly string[]
   readonly plain?: boolean
   readonly route?: Route
+  readonly clock?: Clock
   /** The API's CA is one that everybody knows. */
   readonly known?: boolean
   /** What the script's server chooses by ALPN. */
@@ -98,7 +99,7 @@ export async function fakeApi(context: TestContext, script: Script, options: Fak
     dial: createDial({ resolve: async () => ['127.0.0.1'], fixed: () => null, ownPorts: () => [] }),
     roots: (publicOnly) => (publicOnly && options.known !== true ? noRoots : roots),
     ...(options.route === undefined ? {} : { route: options.route }),
-    clock: systemClock,
+    clock: options.clock ?? systemClock,
     limits: { ...limits, ...options.limits } as Limits,
     sweepMs: 10,
   })

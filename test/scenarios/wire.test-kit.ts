@@ -61,8 +61,9 @@ const stream = (task, socket, done, heard) => {
   asked.on('error', (error) => done(error.code))
   asked.on('response', (answer) => { heard.text = 'HTTP/1.1 ' + answer[':status'] + '\\r\\n' + Object.entries(answer).map(([n, v]) => n + ': ' + v + '\\r\\n').join('') + '\\r\\n' })
   asked.on('data', (chunk) => { heard.text += chunk.toString('latin1'); if (task.until && heard.text.includes(task.until)) done('') })
+  asked.on('trailers', (fields) => { heard.text += Object.entries(fields).map(([n, v]) => n + ': ' + v + '\\r\\n').join('') })
   asked.on('close', () => { heard.closed = asked.rstCode; done('') })
-  asked.end(body)
+  if (asked.writable) asked.end(body)
 }
 const one = (task) => new Promise((resolve) => {
   const heard = { connect: '', text: '', error: '' }
