@@ -136,7 +136,11 @@ export function nodeAsClient(bytes: Buffer, method: string): Promise<Open[]> {
   answerBytes = bytes
   const seen: Open[] = []
   return new Promise((resolve) => {
-    const done = (): void => resolve(seen)
+    const done = (): void => {
+      clearTimeout(late)
+      resolve(seen)
+    }
+    const late = setTimeout(() => request.destroy(), 3_000)
     const request = http.request({
       host: '127.0.0.1',
       port: portOf(scripted),
