@@ -39,7 +39,7 @@ export function prepare(): Ground {
   chmodSync(dir, 0o755)
   const now = Date.now()
   const host = 'api.openai.com'
-  const upstreamAddress = '127.0.0.77'
+  const upstreamAddress = `127.77.${(process.pid >> 8) & 255}.${process.pid & 255 || 1}`
   const manyHosts = Array.from({ length: 900 }, (_, at) => `h${at}.bench.example`)
   const upstreamCa = createRootAuthority({ commonName: 'Bench upstream', now, years: 1 })
   const leaf = issueLeaf(upstreamCa, [host, '*.bench.example', upstreamAddress], now, 86_400_000)
