@@ -57,6 +57,8 @@ before(async () => {
   const root = createRootAuthority({ commonName: 'Files', now, years: 1 })
   const leaf = issueLeaf(root, [host], now, 24 * 3_600_000)
   server = createServer({ cert: leaf.certPem, key: leaf.keyPem }, (request, response) => void answer(request, response).catch(() => {}))
+  // One that hangs up after five seconds would race with the next request.
+  server.keepAliveTimeout = 600_000
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   appendFileSync(`${stage.dir}/config/vendors-ca.pem`, `\n${root.certPem}`)
