@@ -23,7 +23,7 @@ const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('<
 
 function wayWords({ kind, says }: RowWay): string {
   if (kind === 'proxy') return 'as it is: proxy variables'
-  if (kind === 'variable') return `as it is: \`${says}\`, which a run sets`
+  if (kind === 'variable') return `as it is: ${says === 'NODE_OPTIONS' ? 'the preload in ' : ''}\`${says}\`, which a run sets`
   if (kind === 'set') return `with \`${says}\``
   if (kind === 'isolate') return 'as it is in `ostiary run --isolate`'
   return says.startsWith('BASE=') ? 'by its base URL, under `$OSTIARY_BASE_URL`' : `by its base URL: \`${says}\``
@@ -55,7 +55,8 @@ ${rows
 Each row is a client, unmodified, that was started by \`ostiary run\` with a placeholder for a key and asked its vendor's stand-in one
 thing. It works when the answer came back, the stand-in saw the real credential in the field named, and no placeholder arrived.
 
-- **As it is**: nothing to do. A run sets the proxy variables, and for runtimes that want more, the one named.
+- **As it is**: nothing to do. A run sets the proxy variables, and for runtimes that want more, the one named. The preload lets each
+  Node of the run dial port 443 through the proxy, whatever agent the client brings; behind it stands what works without.
 - **By its base URL**: set the variable to the value named, inside the run: \`ostiary run -- sh -c 'NAME="VALUE" exec python agent.py'\`.
 - **In an isolated run**: the client dials the vendor's own host and the proxy takes it: [a run with no network but the
   proxy](../guide/isolate.md).

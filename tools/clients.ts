@@ -1,7 +1,7 @@
 // Runs every client of test/clients/list.ts in a run and writes what came of it to docs/reference/clients.json and its page.
 // Exists so that no row of that page is a guess. `npm run clients -- NAME...` tries those alone and keeps the other rows. A client
 // that heeds no proxy variable calls the real host, with a placeholder: nothing secret leaves.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type Client, list } from '../test/clients/list.ts'
 import { type ClientStage, setClientStage } from '../test/clients/others.ts'
@@ -19,21 +19,33 @@ async function rowOf(set: ClientStage, client: Client): Promise<ClientRow> {
   const attempt = (way: Way): Promise<Tried> => tryClient(set, client, command, way)
   const plain = await attempt({})
   const row = { group: client.group, title: client.title, version: versionOf(client), note: client.note ?? null }
-  if (plain.ok) {
-    const needed = client.without !== undefined && !(await attempt({ without: client.without })).ok
+  const needed = plain.ok ? await neededBy(client, attempt) : null
+  if (plain.ok && needed !== 'NODE_OPTIONS')
     return {
       ...row,
       slot: plain.slot,
       why: null,
-      ways: [needed ? { kind: 'variable', says: client.without ?? '' } : { kind: 'proxy', says: '' }],
+      ways: [needed === null ? { kind: 'proxy', says: '' } : { kind: 'variable', says: needed }],
     }
-  }
+  // Where the preload is what helps, what else would without it is of use too: a command may not be able to take it.
+  const bare: Way = needed === null ? {} : { without: [needed] }
   const ways: (readonly [RowWay, Way])[] = []
-  if (client.set !== undefined) ways.push([{ kind: 'set', says: client.set.join('=') }, { set: client.set }])
-  if (client.baseUrl !== undefined) ways.push([{ kind: 'base', says: client.baseUrl.join('=') }, { set: client.baseUrl }])
-  ways.push([{ kind: 'isolate', says: '' }, { isolate: true }])
-  const works: RowWay[] = []
-  let slot: string | null = null
+  if (client.set !== undefined)
+    ways.push([
+      { kind: 'set', says: client.set.join('=') },
+      { ...bare, set: client.set },
+    ])
+  if (client.baseUrl !== undefined)
+    ways.push([
+      { kind: 'base', says: client.baseUrl.join('=') },
+      { ...bare, set: client.baseUrl },
+    ])
+  ways.push([
+    { kind: 'isolate', says: '' },
+    { ...bare, isolate: true },
+  ])
+  const works: RowWay[] = needed === null ? [] : [{ kind: 'variable', says: needed }]
+  let slot = plain.slot
   for (const [says, way] of ways) {
     const tried = await attempt(way)
     if (!tried.ok) process.stdout.write(`  ${says.kind} ${says.says}: ${tried.why}\n`)
@@ -42,7 +54,13 @@ async function rowOf(set: ClientStage, client: Client): Promise<ClientRow> {
       slot = tried.slot
     }
   }
-  return { ...row, slot, why: plain.why, ways: works }
+  return { ...row, slot, why: plain.ok ? null : plain.why, ways: works }
+}
+
+/** The variable without which it no longer works; null: the proxy variables are enough. */
+async function neededBy(client: Client, attempt: (way: Way) => Promise<Tried>): Promise<string | null> {
+  for (const without of client.without ?? []) if (!(await attempt({ without })).ok) return without[0]
+  return null
 }
 
 async function tryAll(set: ClientStage, clients: readonly Client[]): Promise<readonly ClientRow[]> {
@@ -50,7 +68,8 @@ async function tryAll(set: ClientStage, clients: readonly Client[]): Promise<rea
   const missing = new Map<Client['group'], string | null>()
   for (const client of clients) {
     if (!missing.has(client.group)) missing.set(client.group, installGroup(client.group))
-    const lacks = missing.get(client.group) ?? null
+    const there = client.program === undefined || existsSync(client.program)
+    const lacks = there ? (missing.get(client.group) ?? null) : 'no such program on this machine'
     const row =
       lacks === null
         ? await rowOf(set, client)

@@ -182,7 +182,12 @@ function words(program: Command, context: MakeContext, ends: Ends): void {
     .command('doctor')
     .description('what this machine can do for Ostiary, and what to mend')
     .option('--fix', 'mend what may be mended: modes of files, sockets that are left over')
-    .action(async (options) => ends((await import('./doctor.ts')).doctor(context(), options)))
+    .argument('[command...]', 'one that you mean to run: which runtime it is, and how it finds the proxy')
+    .addHelpText('after', '\nExamples:\n  ostiary doctor\n  ostiary doctor -- python agent.py')
+    .action(async (command: string[], options) => {
+      if (command.length > 0) return ends((async () => (await import('./doctor-command.ts')).doctorCommand(context(), command))())
+      return ends((await import('./doctor.ts')).doctor(context(), options))
+    })
   program
     .command('explain')
     .argument('<words...>', 'a refusal code, or "METHOD URL"')

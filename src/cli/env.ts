@@ -73,9 +73,20 @@ export async function env({ dataDir, out }: Context, options: EnvOptions): Promi
 
 /** Those of a run, but for what leads to one. */
 function variablesOf(proxy: string, caFile: string, bundleFile: string): Readonly<Record<string, string>> {
-  const run = { id: '', pointer: '', workload: '', proxy, baseUrl: '', caFile, bundleFile, javaStoreFile: '', services: [] }
+  const run = {
+    id: '',
+    pointer: '',
+    workload: '',
+    proxy,
+    baseUrl: '',
+    caFile,
+    bundleFile,
+    javaStoreFile: '',
+    nodePreloadFile: '',
+    services: [],
+  }
   const { variables } = runEnvironment({}, run, () => null)
-  const kept = Object.entries(variables).filter(([name]) => !/^(OSTIARY_|GIT_CONFIG|JAVA_)/.test(name))
+  const kept = Object.entries(variables).filter(([name]) => !/^(OSTIARY_|GIT_CONFIG|JAVA_|NODE_OPTIONS)/.test(name))
   return Object.fromEntries(kept.map(([name, value]) => [name, value.replace('http://:x@', 'http://')]))
 }
 

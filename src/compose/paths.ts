@@ -15,6 +15,8 @@ export interface Paths {
   readonly bundleFile: string
   /** The same roots for the JVM, which reads no PEM. */
   readonly javaStoreFile: string
+  /** What each Node of a run loads first. */
+  readonly nodePreloadFile: string
   /** The CA once more, as browsers read it. */
   readonly nssFile: string
   /** Holds the sockets for launchers and relays and nothing else; hidden from runs. */
@@ -39,6 +41,7 @@ export function pathsOf(dataDir: string): Paths {
     caFile: join(publicDir, 'ca.pem'),
     bundleFile: join(publicDir, 'bundle.pem'),
     javaStoreFile: join(publicDir, 'bundle.jks'),
+    nodePreloadFile: join(publicDir, 'node-preload.cjs'),
     nssFile: join(publicDir, 'cert9.db'),
     doorDir,
     runSocket: join(doorDir, 'run.sock'),

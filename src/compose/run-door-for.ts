@@ -138,6 +138,7 @@ function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknow
     caFile: paths.caFile,
     bundleFile: paths.bundleFile,
     javaStoreFile: paths.javaStoreFile,
+    nodePreloadFile: paths.nodePreloadFile,
     services,
     // The door is there only for a run in which another may be started; the admin socket never is.
     hidden: nests ? [paths.dataDir] : [paths.dataDir, paths.doorDir],

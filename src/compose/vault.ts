@@ -5,6 +5,7 @@ import type { Config } from '../config/config.ts'
 import { javaTrustStore } from '../crypto/java-store.ts'
 import { loadKeyFile } from '../crypto/seal.ts'
 import { type Authority, createRootAuthority } from '../crypto/x509.ts'
+import { nodePreload } from '../launch/node-preload.ts'
 import type { IssuerKeys } from '../mint/issuer.ts'
 import type { Clock } from '../model/clock.ts'
 import type { Purpose } from '../model/kind.ts'
@@ -89,11 +90,12 @@ function publish(paths: Paths, caPem: string, now: number): void {
   writeFileSync(paths.caFile, caPem, { mode: 0o644 })
   const bundle = bundleWith(caPem)
   writeFileSync(paths.bundleFile, bundle, { mode: 0o644 })
+  writeFileSync(paths.nodePreloadFile, nodePreload(), { mode: 0o644 })
   writeFileSync(paths.javaStoreFile, javaTrustStore(bundle, now), { mode: 0o644 })
   writeNssDatabase(paths.nssFile, caPem)
   // Whatever the umask is: everybody may read these, and nobody but we may write them.
   for (const folder of [paths.publicDir, paths.doorDir]) chmodSync(folder, 0o755)
-  for (const file of [paths.caFile, paths.bundleFile, paths.nssFile, paths.javaStoreFile]) chmodSync(file, 0o644)
+  for (const file of [paths.caFile, paths.bundleFile, paths.nssFile, paths.javaStoreFile, paths.nodePreloadFile]) chmodSync(file, 0o644)
 }
 
 const caPurpose = 'interception'

@@ -12,6 +12,7 @@ const run = {
   caFile: '/r/ca.pem',
   bundleFile: '/r/bundle.pem',
   javaStoreFile: '/r/bundle.jks',
+  nodePreloadFile: '/r/node-preload.cjs',
   services: [{ name: 'openai', keyVariables: ['OPENAI_API_KEY'], baseUrlVariables: [], placeholder: 'sk-proj-Ost1ary' }],
 }
 const looksLikeKey = (value: string): string | null => (value.startsWith('ghp_') ? 'github' : null)

@@ -14,6 +14,7 @@ export interface RunDescription {
   readonly bundleFile: string
   /** The same for the JVM. */
   readonly javaStoreFile: string
+  readonly nodePreloadFile: string
   readonly services: readonly (Pick<Service, 'name' | 'keyVariables' | 'baseUrlVariables' | 'basicAt'> & { readonly placeholder: string })[]
 }
 
@@ -70,6 +71,8 @@ export function runEnvironment(
   // What files of the user's say of proxy and roots wins over the usual variables, but not over a tool's own.
   for (const name of ['npm_config_proxy', 'npm_config_https_proxy', 'PIP_PROXY', 'CARGO_HTTP_PROXY']) variables[name] = proxy
   variables['NODE_USE_ENV_PROXY'] = '1'
+  // For what heeds neither; see node-preload.ts. Node reads quotes and \ in this variable.
+  variables['NODE_OPTIONS'] = `${variables['NODE_OPTIONS'] ?? ''} --require=${JSON.stringify(run.nodePreloadFile)}`.trim()
   Object.assign(variables, gitVariables(run.services, proxy))
   const [host = '', port = ''] = run.proxy.split(/:(?=\d+$)/)
   variables['JAVA_TOOL_OPTIONS'] = [variables['JAVA_TOOL_OPTIONS'] ?? '', ...javaOptions(run, host, port)].join(' ').trim()

@@ -12,8 +12,10 @@ export interface Client {
   readonly answer: RegExp
   /** Needs nothing installed but its language. */
   readonly cheap?: true
-  /** A variable of a run without which it is tried as well: was it that one? */
-  readonly without?: string
+  /** Variables of a run, the first named for all, without which it is tried as well: was it those? */
+  readonly without?: readonly (readonly [string, ...string[]])[]
+  /** Another Node than the one that tries. */
+  readonly program?: string
   /** Tried where it fails as it is. The value may use $OSTIARY_BASE_URL. */
   readonly baseUrl?: readonly [variable: string, value: string]
   /** Tried where it fails as it is; what a user would set, and in whose words. */
@@ -26,13 +28,16 @@ const openai = /Hello from OpenAI/
 const anthropic = /Hello from Anthropic/
 const gemini = /Hello from Gemini/
 const other = /Hello from a stand-in/
-const node = { group: 'Node', without: 'NODE_USE_ENV_PROXY' } as const
+const node = { group: 'Node', without: [['NODE_OPTIONS'], ['NODE_USE_ENV_PROXY', 'NODE_OPTIONS']] } as const
 const python = { group: 'Python' } as const
 const base = (variable: string, path: string): readonly [string, string] => [variable, `$OSTIARY_BASE_URL${path}`]
 
 export const list: readonly Client[] = [
   { ...node, name: 'fetch', title: '`fetch`', answer: openai, cheap: true },
   { ...node, name: 'https', title: '`node:https`', answer: openai, cheap: true },
+  { ...node, name: 'https agent', title: '`node:https` with an agent of its own', answer: openai, cheap: true },
+  { ...node, name: 'http2', title: '`node:http2`', answer: openai, cheap: true },
+  { ...node, name: 'fetch', title: '`fetch` of an older Node', answer: openai, program: '/usr/bin/node' },
   { ...node, name: 'websocket', title: '`WebSocket`', answer: openai, cheap: true },
   { ...node, name: 'undici', title: 'undici', package: 'undici', answer: openai },
   { ...node, name: 'axios', title: 'axios', package: 'axios', answer: openai },
@@ -130,6 +135,6 @@ export const list: readonly Client[] = [
   { group: 'Command line', name: 'git', title: 'git over HTTPS', answer: /listed/, cheap: true },
   { group: 'Go', name: 'go', title: '`net/http`', answer: openai },
   { group: 'Rust', name: 'rust', title: 'reqwest', package: 'reqwest', answer: openai },
-  { group: 'Java', name: 'java', title: '`HttpClient`', answer: openai, without: 'JAVA_TOOL_OPTIONS' },
-  { group: 'Java', name: 'java old', title: '`HttpURLConnection`', answer: openai, without: 'JAVA_TOOL_OPTIONS' },
+  { group: 'Java', name: 'java', title: '`HttpClient`', answer: openai, without: [['JAVA_TOOL_OPTIONS']] },
+  { group: 'Java', name: 'java old', title: '`HttpURLConnection`', answer: openai, without: [['JAVA_TOOL_OPTIONS']] },
 ]

@@ -1,5 +1,6 @@
 // Clients of Node, unmodified: one function each, which asks its vendor once and prints the answer. Copied beside the installed
 // packages and run as `node node.mjs NAME`. BASE, where it is set, is the base URL of the vendor's service.
+import http2 from 'node:http2'
 import https from 'node:https'
 
 const openaiUrl = 'https://api.openai.com/v1/responses'
@@ -21,17 +22,29 @@ const realtime = (socket, on) =>
     })
   })
 
+const textOf = async (stream) => {
+  let text = ''
+  for await (const chunk of stream) text += chunk
+  return text
+}
+
+const byHttps = (more) =>
+  new Promise((resolve, reject) => {
+    const request = https.request(openaiUrl, { method: 'POST', headers, ...more }, (answer) => resolve(textOf(answer)))
+    request.on('error', reject).end(JSON.stringify(asked))
+  })
+
 const clients = {
   fetch: async () => (await fetch(openaiUrl, { method: 'POST', headers, body: JSON.stringify(asked) })).text(),
-  https: () =>
-    new Promise((resolve, reject) => {
-      const request = https.request(openaiUrl, { method: 'POST', headers }, async (answer) => {
-        let text = ''
-        for await (const chunk of answer) text += chunk
-        resolve(text)
-      })
-      request.on('error', reject).end(JSON.stringify(asked))
-    }),
+  https: () => byHttps({}),
+  'https agent': () => byHttps({ agent: new https.Agent({ keepAlive: true }) }),
+  http2: async () => {
+    const session = http2.connect('https://api.openai.com')
+    const failed = new Promise((_, reject) => session.on('error', reject))
+    const stream = session.request({ ':method': 'POST', ':path': '/v1/responses', ...headers })
+    stream.end(JSON.stringify(asked))
+    return Promise.race([failed, textOf(stream)])
+  },
   websocket: async () => {
     const socket = new WebSocket(socketUrl, ['realtime', `openai-insecure-api-key.${env.OPENAI_API_KEY}`])
     return realtime(socket, (name, act) => socket.addEventListener(name, act))

@@ -89,7 +89,8 @@ export function installGroup(group: Client['group']): string | null {
 /** `installed`: from the cache, else what the machine has anyway. */
 export function commandOf(client: Client, installed: boolean): readonly string[] {
   const at = (name: string, ...more: readonly string[]): string => join(cache, `clients-${name}`, ...more)
-  if (client.group === 'Node') return [process.execPath, installed ? at('npm', 'node.mjs') : join(here, 'node.mjs'), client.name]
+  if (client.group === 'Node')
+    return [client.program ?? process.execPath, installed ? at('npm', 'node.mjs') : join(here, 'node.mjs'), client.name]
   if (client.group === 'Python') return [installed ? at('python', 'bin', 'python') : 'python3', join(here, 'python.py'), client.name]
   if (client.group === 'Go') return [at('go', 'client')]
   if (client.group === 'Rust') return [at('rust', 'target', 'debug', 'client')]
@@ -100,7 +101,8 @@ export function commandOf(client: Client, installed: boolean): readonly string[]
 /** Null where the machine lacks it. */
 export function versionOf(client: Client): string | null {
   if (client.group === 'Node') {
-    if (client.package === undefined) return `Node ${process.versions.node}`
+    if (client.package === undefined)
+      return `Node ${client.program === undefined ? process.versions.node : firstLine(client.program, '--version').slice(1)}`
     return JSON.parse(readFileSync(join(cache, 'clients-npm', 'node_modules', client.package, 'package.json'), 'utf8')).version
   }
   if (client.group === 'Python') {

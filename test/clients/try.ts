@@ -11,8 +11,8 @@ const lateMs = 60_000
 
 export interface Way {
   readonly isolate?: true
-  /** A variable of the run's that is taken away. */
-  readonly without?: string
+  /** Variables of the run's that are taken away. */
+  readonly without?: readonly string[]
   readonly set?: readonly [variable: string, value: string]
 }
 
@@ -39,8 +39,8 @@ export async function tryClient(set: ClientStage, client: Client, command: reado
 }
 
 function prepared(command: readonly string[], { without, set }: Way): readonly string[] {
-  if (without !== undefined) return ['env', '-u', without, ...command]
-  return set === undefined ? command : ['sh', '-c', `export ${set[0]}="${set[1]}"; exec "$@"`, 'sh', ...command]
+  const less = without === undefined ? command : ['env', ...without.flatMap((name) => ['-u', name]), ...command]
+  return set === undefined ? less : ['sh', '-c', `export ${set[0]}="${set[1]}"; exec "$@"`, 'sh', ...less]
 }
 
 function ended(
