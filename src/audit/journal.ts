@@ -12,11 +12,11 @@ const segmentBytesMax = 4 * 1024 * 1024
 /** How long an entry that nobody waits for may wait for company; what kill -9 can take is no more than this. */
 const companyMs = 10
 /**
- * Syncs begin no closer than this while fewer than `companyMin` calls wait. A sync costs 150 to 200 us of CPU however few share it,
- * so under load this pacing is most of what a record costs; an idle log syncs at once.
+ * Syncs begin no closer than this while fewer than `companyMin` calls wait: a sync costs what a fifth of a call does, however few
+ * share it. An idle log syncs at once, and enough company waits for nobody.
  */
 const pacingMs = 4
-const companyMin = 64
+const companyMin = 20
 const batchBytes = 64 * 1024
 const keptBatchBytesMax = 1024 * 1024
 
