@@ -115,7 +115,7 @@ async function start(options: AuditOptions, found: Found, held: Held): Promise<A
     }
     const line = encodeEntry(entry)
     bytes += line.length
-    if (entry.workload !== undefined) rates.spend(entry.workload, line.length)
+    if (entry.workload !== undefined) rates.spend(entry.workload, line.length, options.clock.monotonic())
     journal.add(line, null)
   }
 
@@ -124,9 +124,10 @@ async function start(options: AuditOptions, found: Found, held: Held): Promise<A
     if (journal.queued >= limits.queuedEntriesMax) return unavailable('the queue is full')
     if (tiles.unwritten >= unwrittenTilesRefused) return unavailable('the tree lags behind')
     const reserved = entry.kind === 'intent' || entry.kind === 'token'
-    if (reserved && !space.enough()) return unavailable('disk space is down to the reserve')
+    const now = options.clock.monotonic()
+    if (reserved && !space.enough(now)) return unavailable('disk space is down to the reserve')
     const line = encodeEntry(entry)
-    if (reserved && entry.workload !== undefined && !rates.spend(entry.workload, line.length)) {
+    if (reserved && entry.workload !== undefined && !rates.spend(entry.workload, line.length, now)) {
       return Promise.reject(new Refusal('audit.too_much', entry.workload))
     }
     bytes += line.length
@@ -138,7 +139,10 @@ async function start(options: AuditOptions, found: Found, held: Held): Promise<A
 
   const refusals = createRefusals({
     ...{ windowMs: limits.refusalWindowMs, sendersMax: limits.refusalSendersMax, log, write },
-    fits: (entry, sender) => space.enough() && rates.spend(`refused ${sender}`, encodeEntry(entry).length),
+    fits(entry, sender) {
+      const now = options.clock.monotonic()
+      return space.enough(now) && rates.spend(`refused ${sender}`, encodeEntry(entry).length, now)
+    },
   })
   if (tiles.size > keeper.covered()) keeper.active()
   return {
@@ -303,8 +307,7 @@ function createSpace(held: Held, options: AuditOptions) {
   let free = held.firstFree
   let checkedAt = options.clock.monotonic()
   return {
-    enough(): boolean {
-      const now = options.clock.monotonic()
+    enough(now: number): boolean {
       if (now - checkedAt >= freeCheckedMs) {
         checkedAt = now
         held.free().then(
@@ -327,10 +330,10 @@ function createRates(options: AuditOptions) {
   const spent = new Map<string, number>()
   let second = 0
   return {
-    spend(workload: string, bytes: number): boolean {
-      const now = Math.floor(options.clock.monotonic() / 1000)
-      if (now !== second) spent.clear()
-      second = now
+    spend(workload: string, bytes: number, now: number): boolean {
+      const present = Math.floor(now / 1000)
+      if (present !== second) spent.clear()
+      second = present
       const sum = (spent.get(workload) ?? 0) + bytes
       if (sum > options.limits.auditBytesPerSecondPerWorkload) return false
       spent.set(workload, sum)

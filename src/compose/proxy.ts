@@ -67,6 +67,8 @@ export function createProxyPlane({ listen, ground, inForce, upstream, runEvidenc
   // Ids are sortable by time and unique over restarts.
   const boot = randomBytes(4).toString('hex')
   let counter = 0
+  let at = 0
+  let prefix = ''
   const accept = createAccept({
     limits: limitsHere(limits, log),
     proxy: listen.proxy,
@@ -93,7 +95,14 @@ export function createProxyPlane({ listen, ground, inForce, upstream, runEvidenc
       metrics.refused(refusal.code)
       earlyRefusal(ground.audit, clock, refusal, about)
     },
-    newId: () => `${clock.now().toString(36)}-${boot}-${(counter++).toString(36)}`,
+    newId() {
+      const now = clock.now()
+      if (now !== at) {
+        at = now
+        prefix = `${now.toString(36)}-${boot}-`
+      }
+      return `${prefix}${(counter++).toString(36)}`
+    },
   })
   return {
     accept,
