@@ -67,11 +67,13 @@ export function createForward(options: ForwardOptions): Forward {
   async function overHttp1(key: Key, call: Call, first: TLSSocket | null, edits: Edits, lease: Lease | null): Promise<UpstreamAnswer> {
     const connect = (): Promise<Socket> => (call.target.scheme === 'https' ? secured(key, call, ['http/1.1']) : plain(call))
     let unused = first
-    const upstream = await pools.take(key.text, async () => {
-      const socket = unused ?? (await connect())
-      unused = null
-      return new Upstream(key.text, socket, pools, now, limits)
-    })
+    const upstream =
+      pools.kept(key.text) ??
+      (await pools.take(key.text, async () => {
+        const socket = unused ?? (await connect())
+        unused = null
+        return new Upstream(key.text, socket, pools, now, limits)
+      }))
     unused?.destroy()
     try {
       checkStill(call, lease)
@@ -88,7 +90,7 @@ export function createForward(options: ForwardOptions): Forward {
       const { scheme, host } = call.target
       const key = keyOf(call, lease, route(host))
       // An upgrade is a word of HTTP/1.1; and in clear nobody says what he speaks.
-      if (scheme === 'http' || call.upgrade !== undefined) return overHttp1(key, call, null, edits, lease)
+      if (scheme === 'http' || call.upgrade !== undefined || h2.isOlder(key.text)) return overHttp1(key, call, null, edits, lease)
       for (let again = false; ; again = true) {
         const taken = await h2.take(key.text, () => secured(key, call, ['h2', 'http/1.1']))
         if (taken === null || taken instanceof TLSSocket) return overHttp1(key, call, taken, edits, lease)

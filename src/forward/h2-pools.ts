@@ -35,6 +35,11 @@ export class H2Pools {
     return count
   }
 
+  /** Is the host known to speak HTTP/1.1 only? */
+  isOlder(key: string): boolean {
+    return this.#older.has(key)
+  }
+
   /**
    * A place on a connection, which the caller asks on or releases. A socket: the host turned out to speak HTTP/1.1, and this is
    * its first connection. null: it is known to. Throws Refusal forward.busy, and what `dial` throws.

@@ -38,17 +38,26 @@ export class Pools {
     return this.#all.size
   }
 
+  /**
+   * Free is no promise: one that closed meanwhile is dropped here, before anything was written to it. This is the only retry
+   * there is (RFC 9110 §9.2.2 would allow more; invariant 5 does not).
+   */
+  kept(key: string): Upstream | null {
+    const free = this.#pools.get(key)?.free
+    for (let upstream = free?.pop(); upstream !== undefined; upstream = free?.pop()) {
+      if (upstream.usable) return upstream
+      upstream.destroy()
+    }
+    return null
+  }
+
   /** A kept connection, or one that `connect` makes. Throws Refusal forward.busy, and what `connect` throws. */
   async take(key: string, connect: () => Promise<Upstream>): Promise<Upstream> {
     const since = this.#now()
     for (;;) {
       const pool = this.#pool(key)
-      // Free is no promise: one that closed meanwhile is dropped here, before anything was written to it. This is the only
-      // retry there is (RFC 9110 §9.2.2 would allow more; invariant 5 does not).
-      for (let upstream = pool.free.pop(); upstream !== undefined; upstream = pool.free.pop()) {
-        if (upstream.usable) return upstream
-        upstream.destroy()
-      }
+      const kept = this.kept(key)
+      if (kept !== null) return kept
       if (pool.open < this.#limits.poolPerHostMax) return this.#connect(key, pool, connect)
       await this.#wait(pool, since)
     }

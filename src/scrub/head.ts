@@ -11,11 +11,15 @@ export interface HeadEdits {
 
 /** Adds to `edits`; returns how many matches were masked. */
 export function maskHead(head: ResponseHead, matcher: Matcher, cookies: readonly string[], edits: HeadEdits): number {
-  const reason = matcher.mask(Buffer.from(head.reason, 'latin1'))
-  // The writer takes the reason from the head itself, which is this call's own.
-  if (reason.found > 0) (head as { reason: string }).reason = reason.bytes.toString('latin1')
+  let found = 0
+  if (head.reason.length >= matcher.bytesMin) {
+    const reason = matcher.mask(Buffer.from(head.reason, 'latin1'))
+    found = reason.found
+    // The writer takes the reason from the head itself, which is this call's own.
+    if (found > 0) (head as { reason: string }).reason = reason.bytes.toString('latin1')
+  }
   withholdCookies(head, cookies, edits)
-  return reason.found + (mayHold(head, matcher) ? maskFields(head, matcher, edits) : 0)
+  return found + (mayHold(head, matcher) ? maskFields(head, matcher, edits) : 0)
 }
 
 /** All fields in one search: the block as it was received, where there is one. */

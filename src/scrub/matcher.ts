@@ -54,6 +54,11 @@ export class Matcher {
     }
   }
 
+  /** Nothing is found in fewer bytes. */
+  get bytesMin(): number {
+    return this.#span
+  }
+
   /** After find: where the first match begins that what follows may belong to, or -1. */
   get open(): number {
     return this.#open
