@@ -36,6 +36,7 @@ const flags = [
   '--disallow-code-generation-from-strings',
   '--disable-sigusr1',
   '--disable-warning=ExperimentalWarning',
+  '--min-semi-space-size=32',
   '--max-semi-space-size=32',
 ]
 const words = [...flags, entry, ...process.argv.slice(2)]

@@ -70,7 +70,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
  * at zeros, the close cuts them off, and a disk that is too full for them still takes entries.
  */
 async function reserve(handle: FileHandle, from: number): Promise<void> {
-  const zeros = Buffer.alloc(batchBytes)
+  const zeros = Buffer.alloc(1024 * 1024)
   try {
     for (let at = from; at < segmentBytesMax; at += zeros.length)
       await handle.write(zeros, 0, Math.min(zeros.length, segmentBytesMax - at), at)

@@ -11,6 +11,7 @@ import { lease } from '../flow/lease.ts'
 import { tunnel } from '../flow/tunnel.ts'
 import { createForward, type ForwardOptions } from '../forward/forward.ts'
 import { createInject } from '../inject/inject.ts'
+import type { Clock } from '../model/clock.ts'
 import { limits } from '../model/limits.ts'
 import type { Passed } from '../net/activation.ts'
 import { createScrub } from '../scrub/scrub.ts'
@@ -64,11 +65,6 @@ export function createProxyPlane({ listen, ground, inForce, upstream, runEvidenc
     distrust: (one) => inForce.obtain.distrust(one),
   })
   const tunnelSteps = createTunnelSteps(among)
-  // Ids are sortable by time and unique over restarts.
-  const boot = randomBytes(4).toString('hex')
-  let counter = 0
-  let at = 0
-  let prefix = ''
   const accept = createAccept({
     limits: limitsHere(limits, log),
     proxy: listen.proxy,
@@ -95,14 +91,7 @@ export function createProxyPlane({ listen, ground, inForce, upstream, runEvidenc
       metrics.refused(refusal.code)
       earlyRefusal(ground.audit, clock, refusal, about)
     },
-    newId() {
-      const now = clock.now()
-      if (now !== at) {
-        at = now
-        prefix = `${now.toString(36)}-${boot}-`
-      }
-      return `${prefix}${(counter++).toString(36)}`
-    },
+    newId: createIds(clock),
   })
   return {
     accept,
@@ -112,5 +101,21 @@ export function createProxyPlane({ listen, ground, inForce, upstream, runEvidenc
       await gather.close()
       reader?.close()
     },
+  }
+}
+
+/** Sortable by time and unique over restarts. */
+function createIds(clock: Clock): () => string {
+  const boot = randomBytes(4).toString('hex')
+  let counter = 0
+  let at = 0
+  let prefix = ''
+  return () => {
+    const now = clock.now()
+    if (now !== at) {
+      at = now
+      prefix = `${now.toString(36)}-${boot}-`
+    }
+    return `${prefix}${(counter++).toString(36)}`
   }
 }

@@ -75,7 +75,7 @@ export function unitFiles(doors: Doors, extension: 'ts' | 'js'): readonly Placed
   return [
     unit('ostiary.socket', tcpSocket('proxy', doors.proxy)),
     unit('ostiary-base-url.socket', tcpSocket('base-url', doors.baseUrl)),
-    unit('ostiary.service', brokerService(`${node} --max-semi-space-size=32 ${code}/main.${extension}`)),
+    unit('ostiary.service', brokerService(`${node} --min-semi-space-size=32 --max-semi-space-size=32 ${code}/main.${extension}`)),
     unit('ostiary-facts.socket', factsSocket),
     unit('ostiary-facts.service', factsService(`${node} ${code}/accept/evidence/reader-main.${extension}`)),
   ]

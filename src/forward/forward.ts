@@ -55,49 +55,48 @@ export function createForward(options: ForwardOptions): Forward {
   sweep.unref()
   let closed = false
 
-  async function plain({ target, service }: Call): Promise<Socket> {
-    return (await options.dial(target.host, target.port, { allowPrivate: service?.allowPrivateAddresses === true })).socket
-  }
-
   async function secured({ text, guarded }: Key, call: Call, protocols: readonly string[]): Promise<TLSSocket> {
     const { host } = call.target
-    return secure(await plain(call), { host, timeoutMs: standard.handshakeMs, protocols, guarded, ...trust(text, guarded) })
+    return secure(await plain(options.dial, call), { host, timeoutMs: standard.handshakeMs, protocols, guarded, ...trust(text, guarded) })
   }
 
-  async function overHttp1(key: Key, call: Call, first: TLSSocket | null, edits: Edits, lease: Lease | null): Promise<UpstreamAnswer> {
-    const connect = (): Promise<Socket> => (call.target.scheme === 'https' ? secured(key, call, ['http/1.1']) : plain(call))
+  function overHttp1(key: Key, call: Call, first: TLSSocket | null, edits: Edits, lease: Lease | null): Promise<UpstreamAnswer> {
+    const kept = first === null ? pools.kept(key.text) : null
+    return kept === null ? overAnother(key, call, first, edits, lease) : send(kept, call, edits, lease)
+  }
+
+  async function overAnother(key: Key, call: Call, first: TLSSocket | null, edits: Edits, lease: Lease | null): Promise<UpstreamAnswer> {
+    const connect = (): Promise<Socket> => (call.target.scheme === 'https' ? secured(key, call, ['http/1.1']) : plain(options.dial, call))
     let unused = first
-    const upstream =
-      pools.kept(key.text) ??
-      (await pools.take(key.text, async () => {
-        const socket = unused ?? (await connect())
-        unused = null
-        return new Upstream(key.text, socket, pools, now, limits)
-      }))
+    const upstream = await pools.take(key.text, async () => {
+      const socket = unused ?? (await connect())
+      unused = null
+      return new Upstream(key.text, socket, pools, now, limits)
+    })
     unused?.destroy()
-    try {
-      checkStill(call, lease)
-      return await send(upstream, call, edits)
-    } catch (error) {
-      // Where nothing was sent yet, the connection is as good as it was.
-      upstream.release()
-      throw error
+    return send(upstream, call, edits, lease)
+  }
+
+  async function overEither(key: Key, call: Call, edits: Edits, lease: Lease | null): Promise<UpstreamAnswer> {
+    for (let again = false; ; again = true) {
+      const taken = await h2.take(key.text, () => secured(key, call, ['h2', 'http/1.1']))
+      if (taken === null || taken instanceof TLSSocket) return overHttp1(key, call, taken, edits, lease)
+      const answer = await overHttp2(taken, call, edits, lease)
+      if (answer !== null) return answer
+      if (again) throw new Refusal('forward.reset', 'the host refused the stream twice')
     }
   }
 
   return {
-    async forward(call, edits, lease) {
+    forward(call, edits, lease) {
       const { scheme, host } = call.target
-      const key = keyOf(call, lease, route(host))
+      const via = route(host)
+      const key = keyOf(call, lease, via)
+      if (key.guarded && scheme === 'http')
+        return Promise.reject(new Refusal('forward.inspected', `${host} is spoken to in clear, through ${viaName(via as Via)}`))
       // An upgrade is a word of HTTP/1.1; and in clear nobody says what he speaks.
-      if (scheme === 'http' || call.upgrade !== undefined || h2.isOlder(key.text)) return overHttp1(key, call, null, edits, lease)
-      for (let again = false; ; again = true) {
-        const taken = await h2.take(key.text, () => secured(key, call, ['h2', 'http/1.1']))
-        if (taken === null || taken instanceof TLSSocket) return overHttp1(key, call, taken, edits, lease)
-        const answer = await overHttp2(taken, call, edits, lease)
-        if (answer !== null) return answer
-        if (again) throw new Refusal('forward.reset', 'the host refused the stream twice')
-      }
+      const older = scheme === 'http' || call.upgrade !== undefined || h2.isOlder(key.text)
+      return older ? overHttp1(key, call, null, edits, lease) : overEither(key, call, edits, lease)
     },
     async dialTunnel(call) {
       return (await options.dial(call.target.host, call.target.port)).socket
@@ -113,6 +112,10 @@ export function createForward(options: ForwardOptions): Forward {
   }
 }
 
+async function plain(dial: Dial, { target, service }: Call): Promise<Socket> {
+  return (await dial(target.host, target.port, { allowPrivate: service?.allowPrivateAddresses === true })).socket
+}
+
 /** Whose connections carry a call, and whether somebody might read a credential on them. */
 interface Key {
   readonly text: string
@@ -123,7 +126,6 @@ interface Key {
 function keyOf({ target: { scheme, host, port } }: Call, lease: Lease | null, via: Via | null): Key {
   const way = via === null ? '' : ` via ${viaName(via)}${via.inspects ? ' inspects' : ''}`
   const guarded = via !== null && !via.inspects && lease !== null
-  if (guarded && scheme === 'http') throw new Refusal('forward.inspected', `${host} is spoken to in clear, through ${viaName(via)}`)
   return { text: `${scheme} ${host} ${port} ${lease?.credentialName ?? ''}${way}`, guarded }
 }
 
@@ -157,21 +159,25 @@ async function overHttp2(upstream: H2Upstream, call: Call, edits: Edits, lease: 
   }
 }
 
-async function send(upstream: Upstream, call: Call, edits: Edits): Promise<UpstreamAnswer> {
+async function send(upstream: Upstream, call: Call, edits: Edits, lease: Lease | null): Promise<UpstreamAnswer> {
   const { target, body } = call
-  const head = call.head as RequestMessage
-  const framing = framingOf(call)
-  const bytes = writeRequestHead(head, edits, target, framing, call.upgrade !== undefined)
-  const check = call.upgrade === undefined ? undefined : (answer: ResponseMessage) => checkSwitch(answer, head, edits)
-  const answered = upstream.send(target.method, bytes, body, framing, check)
-  const turn = upstream.used
-  const stop = call.whenGone(() => upstream.endTurn(turn, new Refusal('forward.reset', 'the agent left')))
+  let stop = (): void => {}
   try {
+    checkStill(call, lease)
+    const head = call.head as RequestMessage
+    const framing = framingOf(call)
+    const bytes = writeRequestHead(head, edits, target, framing, call.upgrade !== undefined)
+    const check = call.upgrade === undefined ? undefined : (answer: ResponseMessage) => checkSwitch(answer, head, edits)
+    const answered = upstream.send(target.method, bytes, body, framing, check)
+    const turn = upstream.used
+    stop = call.whenGone(() => upstream.endTurn(turn, new Refusal('forward.reset', 'the agent left')))
     const answer = await answered
     if (answer.body.whole !== null) stop()
     return answer
   } catch (error) {
     stop()
+    // Where nothing was sent yet, the connection is as good as it was.
+    upstream.release()
     throw error
   }
 }
