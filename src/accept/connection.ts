@@ -46,7 +46,6 @@ const http2Preface = 'PRI * HTTP/2.0\r\n\r\n'
 
 type Phase = 'head' | 'aiming' | 'call' | 'ending' | 'closed'
 
-const lingerMs = 2_000
 const growBytesMin = 1_024
 
 export class Connection implements Held {
@@ -98,7 +97,7 @@ export class Connection implements Held {
     } else if (this.#phase === 'aiming') {
       if (waited > limits.headMs) this.close()
     } else if (this.#phase === 'ending') {
-      if (waited > lingerMs) this.close()
+      if (waited > limits.lingerMs) this.close()
     } else if (this.#call?.stalled(now) === true) this.close()
   }
 

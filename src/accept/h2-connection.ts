@@ -11,7 +11,6 @@ import type { ConnectionOwner, Held } from './connection.ts'
 import { H2Call, type H2CallOwner } from './h2-call.ts'
 import { refuseStream } from './refuse.ts'
 
-const lingerMs = 2_000
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_FLAG_END_STREAM } = constants
 
 export class H2Connection implements Held {
@@ -53,7 +52,11 @@ export class H2Connection implements Held {
     const { limits } = this.#owner
     for (const call of this.#under) if (call.stalled(now)) call.cut()
     if (this.calls > 0) return
-    if (this.#endingSince >= 0 ? now - this.#endingSince > lingerMs : now - this.#since > (this.#begun > 0 ? limits.idleMs : limits.headMs))
+    if (
+      this.#endingSince >= 0
+        ? now - this.#endingSince > limits.lingerMs
+        : now - this.#since > (this.#begun > 0 ? limits.idleMs : limits.headMs)
+    )
       this.close()
   }
 

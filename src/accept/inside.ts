@@ -9,8 +9,6 @@ export interface Ways {
   readonly transparent: (socket: Socket, port: number) => void
 }
 
-const lineBytesMax = 32
-
 /** `proxy`, `base-url`, or `transparent PORT`. What is none of them is cut: it is no relay of ours. */
 export function insideDoor(ways: Ways, limits: Limits): (socket: Socket) => void {
   return (socket) => {
@@ -23,9 +21,9 @@ export function insideDoor(ways: Ways, limits: Limits): (socket: Socket) => void
     }
     const more = (chunk: Buffer): void => {
       bytes = Buffer.concat([bytes, chunk])
-      const end = bytes.subarray(0, lineBytesMax).indexOf(10)
+      const end = bytes.subarray(0, limits.insideLineBytesMax).indexOf(10)
       if (end < 0) {
-        if (bytes.length >= lineBytesMax) socket.destroy()
+        if (bytes.length >= limits.insideLineBytesMax) socket.destroy()
         return
       }
       over()

@@ -20,9 +20,6 @@ import { sha256 } from './tree.ts'
 const freeCheckedMs = 1_000
 /** Entries that nobody waits for may still queue when intents are refused. */
 const queueReserveFactor = 2
-const unwrittenTilesMax = 64
-const unwrittenTilesRefused = 512
-const recoveredIdsMax = 64
 
 export interface AuditOptions {
   readonly dir: string
@@ -78,7 +75,7 @@ export async function openAudit(options: AuditOptions): Promise<Audit> {
   const free = options.diskFree ?? (() => freeBytes(dir))
   const audit = await start(options, found, { key, publicKey, free, firstFree: await free() })
   if (found.cut.length === 0 && found.unknown.length === 0) return audit
-  const ids = found.unknown.slice(-recoveredIdsMax)
+  const ids = found.unknown.slice(-options.limits.recoveredIdsMax)
   const what = [...found.cut, ...(found.unknown.length === 0 ? [] : [`${found.unknown.length} intents without an outcome`])].join('; ')
   options.log.warn('audit recovered', { what, calls: ids })
   await audit.append({ kind: 'recovered', time: options.clock.now(), what, count: found.unknown.length, notes: ids })
@@ -122,7 +119,7 @@ async function start(options: AuditOptions, found: Found, held: Held): Promise<A
   function append(entry: Entry): Promise<void> {
     if (failure !== null || closing) return unavailable(failure?.message ?? 'the log is closed', failure)
     if (journal.queued >= limits.queuedEntriesMax) return unavailable('the queue is full')
-    if (tiles.unwritten >= unwrittenTilesRefused) return unavailable('the tree lags behind')
+    if (tiles.unwritten >= limits.refusedTilesMax) return unavailable('the tree lags behind')
     const reserved = entry.kind === 'intent' || entry.kind === 'token'
     const now = options.clock.monotonic()
     if (reserved && !space.enough(now)) return unavailable('disk space is down to the reserve')
@@ -286,7 +283,7 @@ function createKeeper(options: AuditOptions, key: KeyObject, kept: Kept) {
 
   function active(): void {
     if (failed !== null || underWay !== null || kept.tiles.size === covered) return
-    if (kept.tiles.unwritten >= unwrittenTilesMax) return quietly()
+    if (kept.tiles.unwritten >= options.limits.unwrittenTilesMax) return quietly()
     timer ??= setTimeout(quietly, options.limits.checkpointMs).unref()
   }
 

@@ -8,7 +8,6 @@ import { limits } from '../model/limits.ts'
 import { listSegments, readSegment } from './journal-read.ts'
 import { readTile, splitBundle, tilePath, tileWidth } from './tiles.ts'
 
-const openCallsMax = 100_000
 const followMs = 200
 
 export interface Read {
@@ -187,7 +186,7 @@ export async function* records(dir: string, from = 0): AsyncGenerator<CallRecord
   const open = new Map<string, Numbered>()
   for await (const entry of entries(dir, from)) {
     if (entry.kind === 'intent' && entry.call !== undefined) {
-      if (open.size >= openCallsMax) {
+      if (open.size >= limits.openRecordsMax) {
         const [oldest, intent] = open.entries().next().value as [string, Numbered]
         open.delete(oldest)
         yield joined(intent, null)

@@ -1,5 +1,6 @@
 // The record of one call: what is known is collected while the steps run, and becomes an intent, an outcome, or a counted refusal.
 // It must never hold a body, a query or a credential's value: only names, kinds and expiries.
+
 import type { Call, TunnelCall } from '../model/call.ts'
 import type { Clock } from '../model/clock.ts'
 import type { Lease } from '../model/credential.ts'
@@ -7,9 +8,8 @@ import type { Decision } from '../model/decision.ts'
 import type { Entry } from '../model/entry.ts'
 import type { PeerFacts, ProcessFacts } from '../model/evidence.ts'
 import type { Identity } from '../model/identity.ts'
+import { limits } from '../model/limits.ts'
 import type { Refusal, RefusalCode } from '../model/refusal.ts'
-
-const notesMax = 32
 
 /** Fits flow/call.ts. */
 export interface CallRecord {
@@ -136,7 +136,7 @@ class OpenRecord implements CallRecord, TunnelRecord {
 
   note(note: string): void {
     this.#notes ??= []
-    if (this.#notes.length < notesMax) this.#notes.push(note)
+    if (this.#notes.length < limits.notesMax) this.#notes.push(note)
   }
 
   async intent(): Promise<void> {

@@ -14,7 +14,6 @@ import { createTiles, loadTiles, readTile, splitBundle, type Tiles, tileWidth } 
 import { leafHash } from './tree.ts'
 
 const openIntentsScannedMax = 65_536
-const openIntentsMax = 100_000
 
 export interface Found {
   readonly checkpoint: Checkpoint | null
@@ -149,5 +148,5 @@ function follow(entry: Buffer, open: Set<string>): void {
   const call = /"call":"([^"\\]*)"/.exec(line)?.[1]
   if (call === undefined) return
   if (!isIntent) open.delete(call)
-  else if (open.size < openIntentsMax) open.add(call)
+  else if (open.size < limits.openIntentsMax) open.add(call)
 }

@@ -1,5 +1,6 @@
 // Recognises values that look like a vendor's key: for inherited variables that a run must not see and for the
 // foreign-credential alert. It says whose; it must never repeat the value.
+import { limits } from '../model/limits.ts'
 
 // Alphabets are generous and lengths are lower bounds: a missed key costs more than a false alarm.
 const patterns: readonly (readonly [vendor: string, pattern: RegExp])[] = [
@@ -46,12 +47,10 @@ const patterns: readonly (readonly [vendor: string, pattern: RegExp])[] = [
   ['jwt', /\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}/],
 ]
 
-const scannedCharsMax = 64 * 1024
-
 /** Whose key the value looks like, or holds; null when it looks like none. */
 export function looksLikeKey(value: string): string | null {
   if (value.length < 16) return null
-  const text = value.length > scannedCharsMax ? value.slice(0, scannedCharsMax) : value
+  const text = value.length > limits.scannedCharsMax ? value.slice(0, limits.scannedCharsMax) : value
   for (const [vendor, pattern] of patterns) if (pattern.test(text)) return vendor
   return null
 }

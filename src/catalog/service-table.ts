@@ -1,5 +1,6 @@
 // Finds the service of a host and the action of a path. It must never decode, fold or repair a path:
 // what is classified is, byte for byte, what is sent.
+import { limits } from '../model/limits.ts'
 import type { ActionRule, Service } from '../model/service.ts'
 
 export interface ServiceTable {
@@ -24,8 +25,6 @@ interface CompiledRule {
   readonly hosts: readonly string[] | undefined
   readonly query: string | undefined
 }
-
-const pathsRememberedMax = 1_024
 
 /** Guarded actions are recognised in any case and with a trailing slash: a vendor that is lenient there must not lead past them. */
 const guarded = /^(?:mint|admin|git\.push)(?:\.|$)/
@@ -52,7 +51,7 @@ export function createServiceTable(services: readonly Service[]): ServiceTable {
       let action = known.get(key)
       if (action === undefined) {
         action = classify(own, method, path, place)
-        if (known.size >= pathsRememberedMax) known.clear()
+        if (known.size >= limits.pathsRememberedMax) known.clear()
         known.set(key, action)
       }
       return action

@@ -56,7 +56,7 @@ export function createIdentifyStep(
 
   async function prove(memory: ConnectionMemory): Promise<Identity> {
     const world = parts.world()
-    const identity = await world.identify(await withRunEvidence(memory.evidence, parts), AbortSignal.timeout(10_000))
+    const identity = await world.identify(await withRunEvidence(memory.evidence, parts), AbortSignal.timeout(limits.identifyMs))
     remembered.set(memory, { identity, world, until: parts.clock.monotonic() + identity.expiresAt - parts.clock.now() })
     memory.identity = identity
     return identity

@@ -47,8 +47,6 @@ export interface WorldHosts {
   readonly defaultCustody: string
 }
 
-const configuredFileBytesMax = 4 * 1024 * 1024
-
 export function createWorld(config: Config, hosts: WorldHosts): World {
   const services = createServiceTable(config.services)
   const providers = startProviders(config, hosts, hosts.once)
@@ -158,7 +156,8 @@ function startConditions(config: Config, hosts: WorldHosts) {
 
 async function readConfigured(path: string): Promise<Buffer> {
   const { size } = await stat(path)
-  if (size > configuredFileBytesMax) throw new Refusal('decide.fact_missing', `${path} is larger than ${configuredFileBytesMax} bytes`)
+  if (size > limits.configuredFileBytesMax)
+    throw new Refusal('decide.fact_missing', `${path} is larger than ${limits.configuredFileBytesMax} bytes`)
   return readFile(path)
 }
 

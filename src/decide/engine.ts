@@ -1,6 +1,8 @@
 // Cedar itself, in WebAssembly. Pure: a program and a request in, a verdict out. An error or a warning is never an allow.
 // Cedar skips a policy that errs, a forbid too, hence every error makes the whole verdict one.
+
 import { createRequire } from 'node:module'
+import { limits } from '../model/limits.ts'
 
 const cedar = createRequire(import.meta.url)('@cedar-policy/cedar-wasm/nodejs') as typeof import('@cedar-policy/cedar-wasm/nodejs')
 
@@ -29,9 +31,8 @@ export interface Verdict {
 
 // The module keeps parsed sets per thread and can overwrite but not remove one, so ids are few and fixed. This table
 // says which program lies under which id; it mirrors a state that is global in the module already.
-const slotsMax = 256
 const slots = new Map<string, string>()
-const free = Array.from({ length: slotsMax }, (_, index) => `ostiary-${index}`)
+const free = Array.from({ length: limits.engineSlotsMax }, (_, index) => `ostiary-${index}`)
 
 function slotOf(program: Program): string {
   const known = slots.get(program.key)

@@ -1,11 +1,11 @@
 // Remembers verdicts: a pure function of exactly the values that policies read. Divided by workload, so that one agent's
 // endless paths evict nobody else. It must never find a verdict under a key that stands for other values.
+
 import { LRUCache } from 'lru-cache'
 import type { FactValue } from '../model/facts.ts'
+import { limits } from '../model/limits.ts'
 
 export type ReadValue = FactValue | undefined
-
-const workloadsMax = 10_000
 
 /** Injective: typed, length-prefixed, absent differs from empty. Sets must come sorted and without duplicates. */
 export function memoKey(prefix: string, values: readonly ReadValue[]): string {
@@ -30,7 +30,7 @@ export interface Memo<Verdict extends object> {
 }
 
 export function createMemo<Verdict extends object>(perWorkloadMax: number): Memo<Verdict> {
-  const workloads = new LRUCache<string, LRUCache<string, Verdict>>({ max: workloadsMax })
+  const workloads = new LRUCache<string, LRUCache<string, Verdict>>({ max: limits.memoWorkloadsMax })
   return {
     get: (workload, key) => workloads.get(workload)?.get(key),
     set(workload, key, verdict) {

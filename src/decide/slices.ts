@@ -1,8 +1,10 @@
 // The policies whose scope can match one request, with what these read: the unit of schema, memo and facts.
+
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { Facts, FactValue } from '../model/facts.ts'
 import type { Identity } from '../model/identity.ts'
+import { limits } from '../model/limits.ts'
 import type { Target } from '../model/target.ts'
 import type { BodyRead } from './body.ts'
 import type { EngineRequest, Program } from './engine.ts'
@@ -41,9 +43,6 @@ export interface Slices {
   of(identity: Pick<Identity, 'workload' | 'groups'>, action: string, resource: Resource): Slice
 }
 
-const slicesMax = 1_000
-const lookupsMax = 10_000
-
 /**
  * What no blanket policy permits: a permit must name the action itself in its scope. `mint` answers with fresh secrets,
  * `tunnel` passes what nobody can read.
@@ -54,8 +53,8 @@ function namedOnly(action: string): string | null {
 }
 
 export function createSlices(policies: readonly Policy[], actions: readonly string[]): Slices {
-  const slices = new LRUCache<string, Slice>({ max: slicesMax })
-  const lookups = new LRUCache<string, Slice>({ max: lookupsMax })
+  const slices = new LRUCache<string, Slice>({ max: limits.slicesMax })
+  const lookups = new LRUCache<string, Slice>({ max: limits.sliceLookupsMax })
   const find = (identity: Pick<Identity, 'workload' | 'groups'>, action: string, resource: Resource): Slice => {
     const fitting = [...policies.keys()].filter((index) => fits(policies[index] as Policy, identity, action, resource))
     const key = fitting.join(',')

@@ -1,4 +1,5 @@
 // Tables of bytes and the names that the reader knows. No allocation per message: a name that was seen before is one string.
+import { limits } from '../model/limits.ts'
 
 /** tchar of RFC 9110 §5.6.2. */
 export const tokenByte = table((byte) => /[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(String.fromCharCode(byte)))
@@ -16,8 +17,6 @@ function table(holds: (byte: number) => boolean): Uint8Array {
   return bytes
 }
 
-const internedMax = 1_024
-const internedBytesMax = 64
 const interned = new Map<number, string>()
 
 /** A byte of a name as it counts: lower-case, `_` as `-` (an alias that some origins fold); 0 where no name holds it. */
@@ -38,7 +37,8 @@ export function internName(buffer: Buffer, start: number, end: number, hash: num
   if (known !== undefined && same(known, buffer, start, end)) return known
   const name = buffer.toString('latin1', start, end).toLowerCase().replaceAll('_', '-')
   // Long names are not kept: strangers choose them, and what they chose stays for good.
-  if (known === undefined && interned.size < internedMax && name.length <= internedBytesMax) interned.set(hash, name)
+  if (known === undefined && interned.size < limits.namesRememberedMax && name.length <= limits.rememberedNameBytesMax)
+    interned.set(hash, name)
   return name
 }
 

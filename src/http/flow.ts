@@ -1,10 +1,8 @@
 // Bodies that flow: whole ones, and the push side of those that come bit by bit.
+import { limits } from '../model/limits.ts'
 import type { Flow, Sink } from '../model/message.ts'
 
 const nothing = Buffer.alloc(0)
-
-/** An owner that pauses when told never comes near it. */
-const queuedBytesMax = 8 * 1024 * 1024
 
 export const emptyFlow: Flow = wholeFlow(nothing)
 
@@ -58,7 +56,7 @@ export class FlowSource implements Flow {
     if (this.#over || this.#failed !== null) return
     if (this.#sink === null || this.#paused || this.#draining || this.#queued.length > 0) {
       this.#queuedBytes += chunk.length
-      if (this.#queuedBytes > queuedBytesMax) return this.#overflow()
+      if (this.#queuedBytes > limits.queuedBodyBytesMax) return this.#overflow()
       this.#queued.push(Buffer.from(chunk))
       return
     }

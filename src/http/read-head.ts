@@ -15,9 +15,6 @@ export const noBody: Framing = { kind: 'none' }
 const chunked: Framing = { kind: 'chunked' }
 const untilClose: Framing = { kind: 'until-close' }
 
-/** Field names that one Connection may list. */
-const connectionNamesMax = 16
-
 /** Index after the CRLFCRLF that ends a head, or after a LF without CR (which no head survives: it is refused now), or -1. */
 export function findHeadEnd(buffer: Buffer, from: number): number {
   const at = buffer.indexOf('\r\n\r\n', from, 'latin1')
@@ -230,7 +227,8 @@ function readConnection(head: RequestMessage | ResponseMessage, value: string, s
     else if (name === '' || name === 'keep-alive') continue
     else if (!/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(name) || neverNamed.has(name.replaceAll('_', '-')))
       throw bad(side, 'Connection names a field that it may not')
-    else if (head.connectionNames.push(name.replaceAll('_', '-')) > connectionNamesMax) throw bad(side, 'Connection names too many fields')
+    else if (head.connectionNames.push(name.replaceAll('_', '-')) > limits.connectionNamesMax)
+      throw bad(side, 'Connection names too many fields')
   }
 }
 

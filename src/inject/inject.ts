@@ -1,8 +1,10 @@
 // Puts the credential into exactly one slot of the head, and takes away whatever the agent put into any (invariant 4). Pure:
 // head in, edits out; never a search-and-replace over a message. A body is not looked at here.
+
 import type { Call } from '../model/call.ts'
 import type { Credential } from '../model/credential.ts'
 import type { Identity } from '../model/identity.ts'
+import { limits } from '../model/limits.ts'
 import type { Edits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
 import { Secret } from '../model/secret.ts'
@@ -48,7 +50,7 @@ export function createInject(options: InjectOptions): Inject {
         throw new Refusal(
           'inject.foreign_credential',
           foreign
-            .slice(0, namedMax)
+            .slice(0, limits.foreignNamedMax)
             .map((one) => described(one, options))
             .join('; '),
         )
@@ -85,9 +87,6 @@ function strays({ value, rest, ofService }: Found, own: string | null, marker: s
 function namesOf(found: readonly Found[]): string {
   return found.length === 1 ? (found[0] as Found).name : [...new Set(found.map((one) => one.name))].join(', ')
 }
-
-/** More would not fit the field of a record. */
-const namedMax = 4
 
 /** The part of it that looks like a key of anybody but us: password, user, or a value without its scheme. */
 function keyOf(found: Found, { shape }: InjectOptions, credential: Credential): string | null {

@@ -1,7 +1,9 @@
 // Reads everything in a head that stands where a credential can stand: the service's slots and those of every other vendor.
 // One pass over the fields; it judges nothing, and what it found is never printed, only named.
+
 import { Fields } from '../http/read-head.ts'
 import type { Credential } from '../model/credential.ts'
+import { limits } from '../model/limits.ts'
 import type { RequestHead } from '../model/message.ts'
 import type { Service } from '../model/service.ts'
 import type { Target } from '../model/target.ts'
@@ -282,12 +284,10 @@ function unescaped(text: string): string {
   return text.includes('%') ? text.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))) : text
 }
 
-const unescapesMax = 3
-
 /** Does the marker stand in it, plain or percent-encoded, even twice? */
 function marked(text: string, marker: string): boolean {
   let plain = text
-  for (let times = 0; times < unescapesMax; times++) {
+  for (let times = 0; times < limits.unescapesMax; times++) {
     if (plain.includes(marker)) return true
     const next = unescaped(plain)
     if (next === plain) return false

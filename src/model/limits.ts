@@ -9,6 +9,13 @@ export const limits = {
   trailerBytesMax: 8 * 1024,
   trailerFieldsMax: 32,
   earlyAnswersMax: 8,
+  /** Field names that one Connection may list. */
+  connectionNamesMax: 16,
+  /** Names of fields that are kept as strings; strangers choose them. */
+  namesRememberedMax: 1_024,
+  rememberedNameBytesMax: 64,
+  /** Of a body whose reader paused: an owner that pauses when told never comes near it. */
+  queuedBodyBytesMax: 8 * 1024 * 1024,
 
   // accept: towards agents
   connectionsMax: 12_000,
@@ -22,6 +29,9 @@ export const limits = {
   helloBytesMax: 16 * 1024,
   handshakeMs: 10_000,
   headMs: 30_000,
+  /** How long what still comes is read and dropped behind a last answer (RFC 9112 §9.6). */
+  lingerMs: 2_000,
+  insideLineBytesMax: 32,
   idleMs: 650_000,
   bodyStallMs: 600_000,
   callMs: 24 * 3_600_000,
@@ -51,8 +61,16 @@ export const limits = {
   // identify
   evidenceBytesMax: 16 * 1024,
   identityMs: 300_000,
+  identifyMs: 10_000,
+  attributesMax: 200,
+  attributeCharsMax: 2_048,
+  claimDepthMax: 6,
   executableBytesMax: 512 * 1024 * 1024,
   ownerScanProcessesMax: 20_000,
+  /** An agent with very many descriptors must not make everybody else wait. */
+  ownerDescriptorsMax: 200_000,
+  ownerWaitingMax: 4_096,
+  ownerMs: 10_000,
   ancestryMax: 64,
   // the reader of process facts: a question, an answer, how many may ask and wait, how long, and how soon it is looked for again
   readerQuestionBytesMax: 16 * 1024,
@@ -66,6 +84,7 @@ export const limits = {
   tokenAgeMs: 24 * 3_600_000,
   seenTokensMax: 100_000,
   jwksBytesMax: 256 * 1024,
+  jwksMs: 5_000,
   jwksKeysMax: 64,
   jwksCooldownMs: 30_000,
   jwksFreshMs: 600_000,
@@ -77,8 +96,29 @@ export const limits = {
   heldBodiesPerWorkloadBytesMax: 512 * 1024 * 1024,
   jsonDepthMax: 64,
   memoPerWorkloadMax: 2_000,
+  memoWorkloadsMax: 10_000,
+  /** Sets of policies that some request matched, what finds them again, and how many lie in the engine. */
+  slicesMax: 1_000,
+  sliceLookupsMax: 10_000,
+  engineSlotsMax: 256,
   asksMax: 100,
   factMs: 5_000,
+  postureMs: 4_000,
+  postureBytesMax: 64 * 1024,
+  postureLogBytesMax: 64 * 1024 * 1024,
+  postureListBytesMax: 4 * 1024 * 1024,
+  postureSimulateMs: 20_000,
+  locationBytesMax: 256 * 1024 * 1024,
+  /** A file that configuration names. */
+  configuredFileBytesMax: 4 * 1024 * 1024,
+
+  // inject and catalog
+  /** Foreign credentials that a record names: more would not fit its field. */
+  foreignNamedMax: 4,
+  /** How often a text is percent-decoded in search of a placeholder. */
+  unescapesMax: 3,
+  scannedCharsMax: 64 * 1024,
+  pathsRememberedMax: 1_024,
 
   // obtain
   leaseMs: 15 * 60_000,
@@ -119,6 +159,15 @@ export const limits = {
   entryBytesMax: 4 * 1024,
   entryFieldBytesMax: 512,
   queuedEntriesMax: 16_384,
+  /** Notes of one record. */
+  notesMax: 32,
+  /** Records that are open while a log is read. */
+  openRecordsMax: 100_000,
+  openIntentsMax: 100_000,
+  /** Full tiles that wait for the disk before it is asked at once, and before calls are refused. */
+  unwrittenTilesMax: 64,
+  refusedTilesMax: 512,
+  recoveredIdsMax: 64,
   checkpointMs: 1_000,
   refusalWindowMs: 1_000,
   refusalSendersMax: 4_096,

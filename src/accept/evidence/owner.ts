@@ -39,9 +39,6 @@ export interface Found {
 
 export const nobody = (why: string, unreadable = false): Found => ({ process: null, likeness: '', why, unreadable, root: 0 })
 
-/** An agent with very many descriptors must not make everybody else wait. */
-const descriptorsMax = 200_000
-
 interface Budget {
   processes: number
   descriptors: number
@@ -59,7 +56,7 @@ export function findOwners(all: readonly Sought[], roots: readonly number[]): re
 
 /** null: in none of the trees. */
 export function findInTrees(all: readonly Sought[], roots: readonly number[]): readonly (Found | null)[] {
-  const budget: Budget = { processes: limits.ownerScanProcessesMax, descriptors: descriptorsMax }
+  const budget: Budget = { processes: limits.ownerScanProcessesMax, descriptors: limits.ownerDescriptorsMax }
   const found = new Map<number, Found>()
   let open = all
   for (const root of roots) {
@@ -81,7 +78,7 @@ export function findInTrees(all: readonly Sought[], roots: readonly number[]): r
 /** Among all processes of each uid. */
 export function findAmongAll(all: readonly Sought[]): readonly Found[] {
   if (all.length === 0) return []
-  const budget: Budget = { processes: limits.ownerScanProcessesMax, descriptors: descriptorsMax }
+  const budget: Budget = { processes: limits.ownerScanProcessesMax, descriptors: limits.ownerDescriptorsMax }
   const found = new Map<number, Found>()
   const unreadable = new Map<number, number>()
   const holders = amongAll(all, budget, unreadable)
@@ -148,7 +145,7 @@ function judge(asked: readonly Sought[], holders: ReadonlyMap<number, readonly n
   for (const [pid, own] of byPid) {
     const before = likeness(pid)
     const facts = readFacts(pid)
-    const again = held(pid, new Set(own.map(({ inode }) => inode)), { processes: 1, descriptors: descriptorsMax }).found
+    const again = held(pid, new Set(own.map(({ inode }) => inode)), { processes: 1, descriptors: limits.ownerDescriptorsMax }).found
     const changed = facts !== null && (likeness(pid) !== before || !before.startsWith(`${facts.startTicks} `))
     for (const { uid, inode } of own) {
       if (facts === null) into.set(inode, nobody(`process ${pid} is gone`))

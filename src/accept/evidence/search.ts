@@ -18,8 +18,6 @@ export interface Search {
   close(): Promise<void>
 }
 
-const waitingMax = 4_096
-const answerMs = 10_000
 const againAfterMs = [5, 25, 100] as const
 
 export function createSearch({ log, reader }: { readonly log: Log; readonly reader: Reader | null }): Search {
@@ -90,10 +88,10 @@ function createQueues() {
 
   return {
     add(asked: Asked, still: () => boolean): Promise<Found> {
-      if (waiting.size >= waitingMax) return Promise.resolve(nobody('too many searches at once'))
+      if (waiting.size >= limits.ownerWaitingMax) return Promise.resolve(nobody('too many searches at once'))
       const id = nextId++
       return new Promise((resolve) => {
-        const timer = setTimeout(() => answer(nobody('the search took too long')), answerMs)
+        const timer = setTimeout(() => answer(nobody('the search took too long')), limits.ownerMs)
         const answer = (found: Found): void => {
           clearTimeout(timer)
           waiting.delete(id)

@@ -1,5 +1,6 @@
 // States where: the region of the workload as proven or configured, and the country of the socket's address by a database
 // on disk. It must never read a forwarded header; a loopback or private address has no country.
+
 import { readFile, stat } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { isIP } from 'node:net'
@@ -8,6 +9,7 @@ import ipaddr from 'ipaddr.js'
 import { type CountryResponse, Reader } from 'maxmind'
 import { z } from 'zod'
 import type { Asked } from '../../model/facts.ts'
+import { limits } from '../../model/limits.ts'
 import { Refusal } from '../../model/refusal.ts'
 import type { Condition, ConditionKind } from '../condition.ts'
 
@@ -32,7 +34,6 @@ export const location: ConditionKind<LocationConfig> = {
   start,
 }
 
-const databaseBytesMax = 256 * 1024 * 1024
 const countriesPackage = '@ip-location-db/geo-whois-asn-country-mmdb'
 
 function start(config: LocationConfig): Condition & { factsNow(asked: Asked): Place | null } {
@@ -92,7 +93,7 @@ async function openDatabase(config: LocationConfig): Promise<Reader<CountryRespo
   const path = config.database ?? shippedDatabase()
   try {
     // Not by the host's readFile: a database is larger than any file of configuration.
-    if ((await stat(path)).size > databaseBytesMax) throw new Error(`larger than ${databaseBytesMax} bytes`)
+    if ((await stat(path)).size > limits.locationBytesMax) throw new Error(`larger than ${limits.locationBytesMax} bytes`)
     return new Reader<CountryResponse>(await readFile(path))
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)

@@ -1,6 +1,8 @@
 // The JSON that an operator's own collector writes. Strict: an unknown or missing field is a mistake, not a default.
+
 import { z } from 'zod'
 import type { FactValue } from '../../model/facts.ts'
+import { limits } from '../../model/limits.ts'
 
 export interface PostureFacts extends Readonly<Record<string, FactValue>> {
   readonly patchAgeDays: number
@@ -23,10 +25,8 @@ const document = z.strictObject({
   kernel: z.string().min(1).max(256),
 })
 
-const documentBytesMax = 64 * 1024
-
 export function parsePosture(bytes: Buffer): Posture {
-  if (bytes.length > documentBytesMax) throw new Error(`the posture document is larger than ${documentBytesMax} bytes`)
+  if (bytes.length > limits.postureBytesMax) throw new Error(`the posture document is larger than ${limits.postureBytesMax} bytes`)
   const parsed = document.safeParse(jsonOf(bytes))
   if (!parsed.success) {
     const issue = parsed.error.issues[0]

@@ -1,11 +1,13 @@
 // Collects the posture of this host on Debian and Ubuntu from what dpkg and apt leave behind; nothing is changed.
 // It must never guess: what cannot be found out makes the posture missing.
+
 import { execFile } from 'node:child_process'
 import { access, readdir, readFile, stat } from 'node:fs/promises'
 import { release } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { gunzipSync } from 'node:zlib'
+import { limits } from '../../model/limits.ts'
 import { Refusal } from '../../model/refusal.ts'
 import type { Posture } from './document.ts'
 
@@ -15,9 +17,6 @@ export interface HostPlaces {
   readonly simulate: () => Promise<string>
 }
 
-const logBytesMax = 64 * 1024 * 1024
-const listHeadBytesMax = 4 * 1024 * 1024
-const simulateTimeoutMs = 20_000
 const dayMs = 24 * 3_600_000
 
 const thisHost: HostPlaces = { root: '/', simulate }
@@ -76,7 +75,7 @@ function changedAt(path: string): Promise<number> {
 }
 
 async function signedDate(path: string): Promise<number> {
-  const text = await readBounded(path, listHeadBytesMax)
+  const text = await readBounded(path, limits.postureListBytesMax)
   return Date.parse(/^Date: (.+)$/m.exec(text.toString('latin1'))?.[1] ?? '')
 }
 
@@ -86,8 +85,8 @@ async function lastUpgradeAt(root: string): Promise<number> {
   const names = (await readdir(folder).catch(() => [] as string[])).filter((name) => /^history\.log(?:\.\d+\.gz)?$/.test(name))
   names.sort((a, b) => Number(/\d+/.exec(a)?.[0] ?? 0) - Number(/\d+/.exec(b)?.[0] ?? 0))
   for (const name of names) {
-    const bytes = await readBounded(join(folder, name), logBytesMax)
-    const text = (name.endsWith('.gz') ? gunzipSync(bytes, { maxOutputLength: logBytesMax }) : bytes).toString('utf8')
+    const bytes = await readBounded(join(folder, name), limits.postureLogBytesMax)
+    const text = (name.endsWith('.gz') ? gunzipSync(bytes, { maxOutputLength: limits.postureLogBytesMax }) : bytes).toString('utf8')
     const found = lastUpgradeIn(text)
     if (found !== null) return found
   }
@@ -117,8 +116,8 @@ export function pendingSecurity(simulated: string): number {
 async function simulate(): Promise<string> {
   const { stdout } = await promisify(execFile)('/usr/bin/apt-get', ['-s', '-o', 'Debug::NoLocking=true', 'dist-upgrade'], {
     env: { LC_ALL: 'C', PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
-    timeout: simulateTimeoutMs,
-    maxBuffer: logBytesMax,
+    timeout: limits.postureSimulateMs,
+    maxBuffer: limits.postureLogBytesMax,
   })
   return stdout
 }

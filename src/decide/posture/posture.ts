@@ -1,9 +1,11 @@
 // States how well a host is kept: age of its patches, pending security updates, reboot needed, kernel. The host's own
 // collector speaks only for workloads that were proven to run here; else a file or an address that the operator names.
 // It must never state what is older than configured: stale is missing, and missing is a no.
+
 import { z } from 'zod'
 import type { Asked } from '../../model/facts.ts'
 import type { ConditionHost } from '../../model/kind.ts'
+import { limits } from '../../model/limits.ts'
 import { Refusal } from '../../model/refusal.ts'
 import type { Condition, ConditionKind } from '../condition.ts'
 import { type Posture, type PostureFacts, parsePosture } from './document.ts'
@@ -44,8 +46,6 @@ export const posture: ConditionKind<PostureConfig> = {
   start,
 }
 
-const documentBytesMax = 64 * 1024
-const urlTimeoutMs = 4_000
 /** How long a source is believed before it is asked again. */
 const fileFreshMs = 1_000
 const urlFreshMs = 30_000
@@ -127,7 +127,7 @@ function sourceOf(config: PostureConfig, host: ConditionHost): Source {
   }
   if (url !== undefined) {
     const read = async (): Promise<Posture> => {
-      const answer = await host.fetch({ method: 'GET', url, bytesMax: documentBytesMax, timeoutMs: urlTimeoutMs })
+      const answer = await host.fetch({ method: 'GET', url, bytesMax: limits.postureBytesMax, timeoutMs: limits.postureMs })
       if (answer.status !== 200) throw new Error(`the posture endpoint answered ${answer.status}`)
       return parsePosture(answer.body)
     }

@@ -17,7 +17,6 @@ export interface KeySource {
 
 const discovery = z.object({ issuer: z.string(), jwks_uri: z.string().max(2_048) })
 const keySet = z.object({ keys: z.array(z.looseObject({ kty: z.string() })) })
-const fetchMs = 5_000
 
 export function uploadedKeys(jwks: unknown, host: Host): KeySource {
   let keys: Keys | null = null
@@ -58,7 +57,7 @@ export function discoveredKeys(issuer: string, host: Host): KeySource {
       url: address.href,
       headers: { accept: 'application/json' },
       bytesMax: host.limits.jwksBytesMax,
-      timeoutMs: fetchMs,
+      timeoutMs: host.limits.jwksMs,
     })
     if (status !== 200) throw new Error(`status ${status}`)
     return JSON.parse(body.toString('utf8'))
