@@ -129,7 +129,8 @@ function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknow
   })
   const nests = !isIsolated(run) && config.workloads.some((one) => one.run?.within.includes(run.workload) === true)
   const believed = [...config.files, ...config.believed]
-  const readOnly = [...new Set([...believed.map((file) => dirname(file)), programRoot, cacheDirOf(process.env)])]
+  // What every run trusts and loads: a command of the same user would else write it for the next one.
+  const readOnly = [...new Set([paths.publicDir, ...believed.map((file) => dirname(file)), programRoot, cacheDirOf(process.env)])]
   return {
     id: run.id,
     pointer: run.pointer,
@@ -145,7 +146,7 @@ function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknow
     open: nests ? [paths.runSocket] : [],
     readOnly,
     blank: believed,
-    kept: [...new Set([paths.publicDir, ...readOnly])],
+    kept: readOnly,
     inside: { socket: paths.insideSocket, ports: portsOf(config) },
   }
 }

@@ -125,3 +125,11 @@ test('a launcher that is killed takes its command with it, daemons included', as
   await new Promise((resolve) => setTimeout(resolve, 300))
   assert.equal(readFileSync(mark, 'utf8'), last, 'it is still writing')
 })
+
+test('what every run trusts and loads cannot be written in one, by no name', async (t) => {
+  if (probeSandbox(process.getuid?.() ?? -1).custody === 'shared-user') return t.skip('no namespaces here')
+  const script = `d=$(dirname "$NODE_EXTRA_CA_CERTS"); for file in "$d"/*; do [ -d "$file" ] || echo >> "$file" && [ ! -d "$file" ] && echo "wrote $file"; done
+    touch "$d/new" && echo made; mv "$d/ca.pem" "$d/other" && echo moved; mv "$d" "$d.other" && echo 'moved all'; ls "$d"`
+  const { out } = await ostiaryRun(['sh', '-c', script])
+  assert.deepEqual(out.trim().split('\n').sort(), ['bundle.jks', 'bundle.pem', 'ca.pem', 'cert9.db', 'door', 'node-preload.cjs'])
+})
