@@ -6,11 +6,21 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { chart } from './chart.ts'
 import { cache, on, prepare, ready, root, start, stopAll } from './ground.ts'
+import { audit } from './measures/audit.ts'
 import { baseUrl } from './measures/base-url.ts'
+import { big } from './measures/big.ts'
 import { connect } from './measures/connect.ts'
+import { cores } from './measures/cores.ts'
+import { crowd } from './measures/crowd.ts'
+import { fresh } from './measures/fresh.ts'
+import { h2 } from './measures/h2.ts'
+import { idle } from './measures/idle.ts'
+import { latency } from './measures/latency.ts'
+import { sizes } from './measures/sizes.ts'
+import { streams } from './measures/streams.ts'
 import type { Measure, Row, Shown, Stand } from './stand.ts'
 
-const measures: readonly Measure[] = [connect, baseUrl]
+const measures: readonly Measure[] = [connect, baseUrl, sizes, h2, latency, streams, fresh, crowd, big, audit, idle, cores]
 
 const help = `Usage: npm run bench -- [--quick | --full] [--only NAME[,NAME]] [--json FILE] [--svg FILE]
 

@@ -152,10 +152,16 @@ function driveAtRate(sockets: readonly Socket[], request: Buffer): void {
   }, 1)
 }
 
+const firsts: number[] = []
 /** Counts events of answers without end. */
 function driveStream(socket: Socket, request: Buffer): void {
+  const sentAt = performance.now()
+  let seen = false
   socket.on('data', (chunk: Buffer) => {
     for (let at = chunk.indexOf('data: '); at >= 0; at = chunk.indexOf('data: ', at + 6)) done++
+    if (seen || !chunk.includes('data: ')) return
+    seen = true
+    firsts.push(performance.now() - sentAt)
   })
   socket.write(request)
 }
@@ -221,7 +227,12 @@ if (load.kind === 'fresh') {
     began = begin()
     for (const socket of sockets) await big(socket)
   } else {
-    if (load.kind === 'streams') for (const socket of sockets) driveStream(socket, requestTo(host))
+    // One after the other: a thousand first events at once are another measure.
+    if (load.kind === 'streams')
+      for (const socket of sockets) {
+        driveStream(socket, requestTo(host))
+        await pause(sockets.length > 100 ? 1 : 15)
+      }
     else if (load.rate !== undefined) driveAtRate(sockets, requestTo(host))
     else for (const socket of sockets) load.h2Streams === undefined ? drive(socket, requestTo(host)) : driveH2(socket, host)
     await pause(load.warmMs)
@@ -229,7 +240,9 @@ if (load.kind === 'fresh') {
     await pause(load.runMs)
   }
 }
-times.sort((a, b) => a - b)
-const at = (share: number): number => Math.round((times[Math.floor(times.length * share)] ?? 0) * 100) / 100
-process.stdout.write(`${JSON.stringify({ done, refused, seconds: (performance.now() - began) / 1000, p50: at(0.5), p99: at(0.99) })}\n`)
+const at = (values: readonly number[], share: number): number => Math.round((values[Math.floor(values.length * share)] ?? 0) * 100) / 100
+for (const list of [times, firsts]) list.sort((a, b) => a - b)
+const seconds = (performance.now() - began) / 1000
+const told = { done, refused, seconds, p50: at(times, 0.5), p99: at(times, 0.99), first: at(firsts, 0.5) }
+process.stdout.write(`${JSON.stringify(told)}\n`)
 process.exit(0)

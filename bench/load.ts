@@ -33,6 +33,8 @@ export interface Figure {
   readonly seconds: number
   readonly p50: number
   readonly p99: number
+  /** Of streams: ms from the request to the first event, median. */
+  readonly first: number
   /** CPU of all threads and children of the peer, and of its first thread alone, for each `done`. */
   readonly cpuMicros: number
   readonly mainMicros: number

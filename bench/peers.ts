@@ -10,6 +10,7 @@ import { credentialNames } from './load.ts'
 export interface Peer {
   readonly name: string
   readonly port: number
+  readonly address?: string
   readonly way: 'connect' | 'tls' | 'plain'
   readonly words: readonly string[]
   readonly environment?: Readonly<Record<string, string>>

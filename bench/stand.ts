@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { cpuSeconds, familyOf, type Ground, on, type Running, ready, root, rssOf, start } from './ground.ts'
+import { cpuSeconds, familyOf, type Ground, on, ready, root, rssOf, start } from './ground.ts'
 import { askFields, type Figure, type Load } from './load.ts'
 import type { Making, Peer } from './peers.ts'
 
@@ -52,7 +52,6 @@ export interface Measure {
 
 export interface Side {
   readonly peer: Peer
-  readonly running: Running
   readonly family: readonly number[]
   stop(): Promise<void>
 }
@@ -65,7 +64,7 @@ export async function startSide(peer: Peer): Promise<Side> {
     await running.stop()
     throw new Error(`${peer.name} ${(error as Error).message}`)
   }
-  return { peer, running, family: familyOf(running.pid), stop: running.stop }
+  return { peer, family: familyOf(running.pid), stop: running.stop }
 }
 
 /** Starts what this machine has; what does not start is named like what is not there. */
@@ -84,7 +83,17 @@ export async function startSides(ground: Ground, makings: readonly Making[]): Pr
   return { sides, lacks }
 }
 
+/** No proxy at all: what a latency is compared with. */
+export function directSide(ground: Ground): Side {
+  const { upstreamAddress: address, upstreamPort: port, upstreamCa: ca, credential: bearer } = ground
+  const peer: Peer = { name: 'direct', way: 'tls', address, port, ca, bearer, words: [] }
+  return { peer, family: [], stop: async () => {} }
+}
+
 export function loadFor(peer: Peer, ground: Ground, more: Partial<Load> = {}): Load {
+  const own = [...(peer.fields ?? []), ...(more.fields ?? [])]
+  const replaced = askFields.filter((line) => !own.some((one) => one.startsWith(line.slice(0, line.indexOf(':') + 1))))
+  const fields = [...replaced.map((line) => line.replace('placeholder', peer.bearer ?? 'placeholder')), ...own]
   return {
     kind: 'load',
     way: peer.way,
@@ -96,13 +105,10 @@ export function loadFor(peer: Peer, ground: Ground, more: Partial<Load> = {}): L
     warmMs: 500,
     runMs: 1_500,
     ...more,
+    ...(peer.address === undefined ? {} : { address: peer.address }),
     ...(peer.hostField === undefined ? {} : { hostField: peer.hostField }),
     path: `${peer.prefix ?? ''}${more.path ?? '/v1/responses'}`,
-    fields: [
-      ...askFields.map((line) => line.replace('placeholder', peer.bearer ?? 'placeholder')),
-      ...(peer.fields ?? []),
-      ...(more.fields ?? []),
-    ],
+    fields,
   }
 }
 

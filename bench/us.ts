@@ -15,7 +15,8 @@ export interface Us extends Peer {
 export interface Choice {
   /** The file that starts it. */
   readonly bin?: string
-  readonly environment?: Readonly<Record<string, string>>
+  /** A module that is loaded before it. */
+  readonly preload?: string
 }
 
 export async function us(ground: Ground, choice: Choice = {}): Promise<Us> {
@@ -32,8 +33,12 @@ export async function us(ground: Ground, choice: Choice = {}): Promise<Us> {
     if (stored.status !== 0) throw new Error(`ostiary secret set: ${stored.stderr}`)
   }
   const ca = join(dir, 'store.run', 'ca.pem')
-  const environment = choice.environment ?? {}
-  return { name: 'ostiary', port, baseUrlPort, way: 'connect', words: [...cli, 'start'], environment, cli, dir, ca }
+  // As bin/ostiary.mjs starts it: NODE_OPTIONS would be refused, and rightly.
+  const flags = ['--disallow-code-generation-from-strings', '--disable-warning=ExperimentalWarning', '--max-semi-space-size=32']
+  const program =
+    choice.preload === undefined ? [] : [process.execPath, ...flags, `--import=${choice.preload}`, join(root, 'src', 'main.ts')]
+  const words = [...(program.length > 0 ? [...program, ...cli.slice(2)] : cli), 'start']
+  return { name: 'ostiary', port, baseUrlPort, way: 'connect', words, cli, dir, ca }
 }
 
 export const baseUrlOf = (one: Us): Peer => ({

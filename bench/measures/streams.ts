@@ -1,0 +1,58 @@
+// Answers that come as events: the first one, and what a thousand that stay open cost.
+import type { Figure } from '../load.ts'
+import { squid } from '../peers.ts'
+import { directSide, drive, inTurn, loadFor, type Measure, notMeasured, type Row, ratioRow, startSides, valueRow } from '../stand.ts'
+import { us } from '../us.ts'
+
+export const streams: Measure = {
+  name: 'streams',
+  what: 'server-sent events: the first, and 1,000 streams x 5 events/s (--quick: 200 streams)',
+  run: async (stand) => {
+    const { ground } = stand
+    const connections = stand.quick ? 200 : 1_000
+    const rounds = stand.quick ? 3 : stand.rounds
+    const path = '/v1/responses?events=5'
+    const figures = new Map<string, Figure[]>()
+    const lacking = new Set<string>()
+    // Each round a process of its own: memory that was once grown would hide what a stream costs.
+    for (let round = 0; round < rounds; round++)
+      for (const making of [us, squid]) {
+        const { sides, lacks } = await startSides(ground, [making])
+        for (const one of lacks) lacking.add(one)
+        for (const side of sides) {
+          stand.say(`round ${round + 1}/${rounds} ${side.peer.name}, ${connections} streams`)
+          await drive(side, loadFor(side.peer, ground, { runMs: 1_000 }))
+          const load = loadFor(side.peer, ground, { kind: 'streams', path, connections, warmMs: 1_000 + connections * 2, runMs: 2_000 })
+          const figure = await drive(side, load)
+          figures.set(side.peer.name, [...(figures.get(side.peer.name) ?? []), figure])
+          await side.stop()
+        }
+      }
+    const ours = figures.get('ostiary')
+    const kilobytes = (ours ?? []).map((one) => (one.rssPeak - one.rssBefore) / 1024 / connections)
+    const rows: Row[] = [
+      await firstEvent(stand),
+      ours === undefined
+        ? notMeasured('KB a stream', '<= 140', 'we failed')
+        : valueRow(`KB a stream, ${connections} streams`, 140, kilobytes),
+      ratioRow(`CPU an event, ${connections} streams x 5/s, ours / squid`, 1, ours, figures.get('squid')),
+    ]
+    return { rows, lacks: [...lacking] }
+  },
+}
+
+const firstEvent = async (stand: Parameters<Measure['run']>[0]): Promise<Row> => {
+  const { ground } = stand
+  const what = 'ms to the first event, ours - direct'
+  const { sides } = await startSides(ground, [us])
+  const load = { kind: 'streams', path: '/v1/responses?events=1', connections: 50, warmMs: 0, runMs: 900 } as const
+  const { figures } = await inTurn(stand, [directSide(ground), ...sides], (side) => loadFor(side.peer, ground, load))
+  for (const side of sides) await side.stop()
+  const [ours, direct] = [figures.get('ostiary'), figures.get('direct')]
+  if (ours === undefined || direct === undefined) return notMeasured(what, '<= 1', 'one of the two failed')
+  return valueRow(
+    what,
+    1,
+    ours.map((one, at) => one.first - (direct[at]?.first ?? 0)),
+  )
+}
