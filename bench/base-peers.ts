@@ -97,6 +97,6 @@ export const liteLlm: Making = async (ground) => {
     },
     ca: ground.caCert,
     bearer,
-    readyMs: 60_000,
+    readyMs: 90_000,
   }
 }

@@ -27,8 +27,8 @@ const help = `Usage: npm run bench -- [--quick | --full] [--only NAME[,NAME]] [-
 Measures this checkout beside what else is on this machine; docs/guide/bench.md says what and how.
 0: all that was wanted held, 1: something did not, 2: wrong use.
 
-  npm run bench -- --quick --json bench.json      under ten minutes, one row a measure
-  npm run bench -- --full --svg chart.svg         longer rounds, full sizes
+  npm run bench -- --quick --json bench.json      under ten minutes at rest, one row a measure
+  npm run bench -- --full --svg chart.svg         longer rounds, 1,000 streams, 1 GB, 2,000 processes
   npm run bench -- --only connect                 one of them
 
 Measures:

@@ -5,10 +5,10 @@ import { us } from '../us.ts'
 
 export const big: Measure = {
   name: 'big',
-  what: '1 GB up, 1 GB down (--quick: 64 MB), one after the other',
+  what: '1 GB up, 1 GB down (without --full: 64 MB), one after the other',
   run: async (stand) => {
     const { ground } = stand
-    const megabytes = stand.quick ? 64 : 1_024
+    const megabytes = stand.full ? 1_024 : 64
     const { sides, lacks } = await startSides(ground, [us, squid])
     const rows: Row[] = []
     const failures: string[] = []

@@ -19,7 +19,7 @@ export const connect: Measure = {
   what: 'CONNECT, TLS both sides, 32 connections, 300 B -> 600 B',
   run: async (stand) => {
     const { sides, lacks } = await startSides(stand.ground, [us, squid, envoyConnect, nginxTls, sandboxRuntime, mitmproxy, floor])
-    const runMs = stand.quick ? 1_200 : 3_000
+    const runMs = stand.quick ? 1_000 : 3_000
     const { figures, failed } = await inTurn(stand, sides, (side) => loadFor(side.peer, stand.ground, { runMs }))
     for (const side of sides) await side.stop()
     const ours = figures.get('ostiary')

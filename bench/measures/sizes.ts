@@ -18,7 +18,7 @@ export const sizes: Measure = {
           path: `/v1/responses?bytes=${kilobytes * 1024}`,
           fields: gzip ? ['Accept-Encoding: gzip'] : [],
           warmMs: 300,
-          runMs: stand.quick ? 900 : 2_500,
+          runMs: stand.quick ? 700 : 2_500,
         }
         const { figures, failed } = await inTurn(stand, sides, (side) => loadFor(side.peer, stand.ground, more))
         rows.push(ratioRow(`CPU a request, CONNECT, ${what}, ours / squid`, 0.8, figures.get('ostiary'), figures.get('squid')))

@@ -6,10 +6,10 @@ import { us } from '../us.ts'
 
 export const streams: Measure = {
   name: 'streams',
-  what: 'server-sent events: the first, and 1,000 streams x 5 events/s (--quick: 200 streams)',
+  what: 'server-sent events: the first, and 1,000 streams x 5 events/s (without --full: 200 streams)',
   run: async (stand) => {
     const { ground } = stand
-    const connections = stand.quick ? 200 : 1_000
+    const connections = stand.full ? 1_000 : 200
     const rounds = stand.quick ? 3 : stand.rounds
     const path = '/v1/responses?events=5'
     const figures = new Map<string, Figure[]>()
