@@ -117,7 +117,7 @@ try {
       process.stdout.write(`  ${why}\n`)
     }
   }
-  for (const one of lacks) process.stdout.write(`skipped: ${one.replaceAll('CACHE', cache)}\n`)
+  for (const one of lacks) process.stdout.write(`missing or failed: ${one.replaceAll('CACHE', cache)}\n`)
   if (asked.json !== undefined) writeFileSync(asked.json, `${JSON.stringify(rows, null, 2)}\n`)
   if (asked.svg !== undefined) writeFileSync(asked.svg, chart(shown))
   if (rows.some((row) => row.held === false)) process.exitCode = 1

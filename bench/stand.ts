@@ -158,7 +158,9 @@ export async function drive(side: Pick<Side, 'family' | 'peer'>, load: Load, dri
   return figure
 }
 
-/** Rounds in turn, so that what drifts drifts for all. A side that fails is left out and named. */
+const told = (error: Error): string => error.message.replaceAll(/\s+/g, ' ').slice(0, 250)
+
+/** Rounds in turn, so that what drifts drifts for all. A side that fails twice is left out; each failure is named. */
 export async function inTurn(
   stand: Stand,
   sides: readonly Side[],
@@ -171,11 +173,17 @@ export async function inTurn(
   for (let round = 0; round < stand.rounds; round++)
     for (const side of left) {
       stand.say(`round ${round + 1}/${stand.rounds} ${side.peer.name}`)
+      const load = loadOf(side, round)
+      // Once more, and said: a connection that breaks under load must not cost a peer all its rounds.
+      const again = (error: Error) => {
+        failed.push(`${told(error)} (tried again)`)
+        return drive(side, load, driving)
+      }
       try {
-        const figure = await drive(side, loadOf(side, round), driving)
+        const figure = await drive(side, load, driving).catch(again)
         figures.set(side.peer.name, [...(figures.get(side.peer.name) ?? []), figure])
       } catch (error) {
-        failed.push((error as Error).message.replaceAll(/\s+/g, ' '))
+        failed.push(told(error as Error))
         figures.delete(side.peer.name)
         left = left.filter((one) => one !== side)
       }
