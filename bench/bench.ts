@@ -116,10 +116,11 @@ try {
       rows.push({ measure: measure.what, wanted: '', measured: null, spread: null, held: false, why })
       process.stdout.write(`  ${why}\n`)
     }
+    // After each, so that a run that is cut short has not been for nothing.
+    if (asked.json !== undefined) writeFileSync(asked.json, `${JSON.stringify(rows, null, 2)}\n`)
+    if (asked.svg !== undefined) writeFileSync(asked.svg, chart(shown))
   }
   for (const one of lacks) process.stdout.write(`missing or failed: ${one.replaceAll('CACHE', cache)}\n`)
-  if (asked.json !== undefined) writeFileSync(asked.json, `${JSON.stringify(rows, null, 2)}\n`)
-  if (asked.svg !== undefined) writeFileSync(asked.svg, chart(shown))
   if (rows.some((row) => row.held === false)) process.exitCode = 1
 } finally {
   await stopAll(ground)

@@ -8,14 +8,19 @@ const row = 24
 const text = (x: number, y: number, what: string, more = ''): string =>
   `<text x="${x}" y="${y}"${more}>${what.replaceAll('&', '&amp;').replaceAll('<', '&lt;')}</text>`
 
+/** From half of the least, so that every side has a bar. */
+function scaleOf(shown: readonly Shown[]): (micros: number) => number {
+  const least = Math.min(...shown.map((one) => one.spread[0])) / 2
+  const most = Math.max(...shown.map((one) => one.spread[1]))
+  return (micros) => left + ((width - left - 130) * Math.log10(micros / least)) / Math.log10(most / least)
+}
+
 export function chart(shown: readonly Shown[]): string {
   const groups = [...new Set(shown.map((one) => one.group))]
-  const most = Math.max(10, ...shown.map((one) => one.spread[1]))
-  const least = Math.min(10, ...shown.map((one) => one.spread[0]))
-  const scale = (micros: number): number => left + ((width - left - 130) * Math.log10(micros / least)) / Math.log10(most / least)
   const parts: string[] = []
   let y = 30
   for (const group of groups) {
+    const scale = scaleOf(shown.filter((one) => one.group === group))
     parts.push(text(12, y, group, ' font-weight="bold"'))
     y += 14
     for (const one of shown.filter((each) => each.group === group).toSorted((a, b) => a.cpuMicros - b.cpuMicros)) {
@@ -31,7 +36,14 @@ export function chart(shown: readonly Shown[]): string {
     }
     y += 24
   }
-  parts.push(text(12, y, 'CPU µs a request, median and spread of the rounds, logarithmic: less is better.', ' fill="#57606a"'))
+  parts.push(
+    text(
+      12,
+      y,
+      'CPU µs a request, median and spread of the rounds, logarithmic, each group on its own scale: less is better.',
+      ' fill="#57606a"',
+    ),
+  )
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${y + 14}" font-family="sans-serif" font-size="13" fill="#24292f">
 <rect width="100%" height="100%" fill="#ffffff"/>
 ${parts.join('\n')}
