@@ -17,7 +17,7 @@ export const baseUrl: Measure = {
     const { ground } = stand
     const makings = [async () => baseUrlOf(await us(ground)), nginxBase, haproxy, envoyBase, portkey, liteLlm]
     const { sides, lacks } = await startSides(ground, makings)
-    const load = { runMs: stand.quick ? 1_200 : 3_000, path: '/v1/chat/completions' }
+    const load = { runMs: stand.quick ? 1_000 : 3_000, path: '/v1/chat/completions' }
     const { figures, failed } = await inTurn(stand, sides, (side) => loadFor(side.peer, ground, load))
     for (const side of sides) await side.stop()
     const ours = figures.get('ostiary')

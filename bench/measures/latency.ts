@@ -9,7 +9,7 @@ export const latency: Measure = {
   run: async (stand) => {
     const { ground } = stand
     const { sides, lacks } = await startSides(ground, [us, squid])
-    const load = { rate: 200, warmMs: 500, runMs: stand.quick ? 2_500 : 10_000 }
+    const load = { rate: 200, warmMs: 500, runMs: stand.quick ? 2_000 : 10_000 }
     const { figures, failed } = await inTurn(stand, [directSide(ground), ...sides], (side) => loadFor(side.peer, ground, load))
     for (const side of sides) await side.stop()
     const [ours, direct, theirs] = ['ostiary', 'direct', 'squid'].map((name) => figures.get(name))
