@@ -71,6 +71,13 @@ function table(shown: readonly Shown[]): string {
   return [line('', 'CPU us/request (min-max)', 'ours/it', 'requests/s', 'p50/p99 ms'), ...lines].map((one) => `  ${one}\n`).join('')
 }
 
+/** What was measured on other work is never set in proportion. */
+function tables(shown: readonly Shown[]): string {
+  const groups = [...new Set(shown.map((one) => one.group))]
+  const title = (group: string): string => (groups.length > 1 ? `  ${group}\n` : '')
+  return groups.map((group) => title(group) + table(shown.filter((one) => one.group === group))).join('')
+}
+
 function say(row: Row): string {
   const word = row.held === null ? (row.measured === null ? 'not measured' : 'measured') : row.held ? 'held' : 'NOT held'
   const what = row.measured === null ? '' : ` ${row.measured} (${row.spread?.join('-') ?? ''})`
@@ -106,7 +113,7 @@ try {
     try {
       const result = await measure.run(stand)
       stand.say('')
-      if (result.shown !== undefined) process.stdout.write(table(result.shown))
+      if (result.shown !== undefined) process.stdout.write(tables(result.shown))
       for (const row of result.rows) process.stdout.write(`  ${say(row)}`)
       for (const one of result.lacks ?? []) lacks.add(one)
       rows.push(...result.rows)
