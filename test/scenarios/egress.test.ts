@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { after, before, type TestContext, test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
 import { type Agent, type Answer, type Stage, setStage } from '../../examples/story/stage.ts'
 import { noSquid, type Squid, type SquidWanted, startSquid } from './squid.test-kit.ts'
 
@@ -88,6 +89,11 @@ async function entries(): Promise<any[]> {
     .map((line) => JSON.parse(line))
 }
 
+/** squid writes down what has ended, when it has. */
+async function logged(squid: Squid, word: string): Promise<void> {
+  for (let tries = 0; tries < 100 && !squid.log().includes(word); tries++) await pause(50)
+}
+
 const refusedWith = (answer: Answer, code: string): void => {
   assert.equal(answer.ok, false, JSON.stringify(answer))
   assert.ok(JSON.stringify(answer).includes(code), JSON.stringify(answer))
@@ -101,6 +107,7 @@ test('through a proxy that passes: token endpoint, API, HTTP/2; the record says 
     const answer = await agent.ask(vendor)
     assert.equal(answer.ok, true, `${vendor}: ${JSON.stringify(answer)}`)
   }
+  await logged(squid, 'CONNECT auth.openai.com:443')
   assert.match(squid.log(), /CONNECT auth.openai.com:443/, 'it writes down a tunnel that has ended')
   assert.ok(!squid.log().includes('/v1'), 'it reads nothing')
   assert.equal(stage.vendors.seen.filter((one) => one.vendor === 'anthropic').at(-1)?.httpVersion, '2.0')
@@ -137,6 +144,7 @@ test('an inspecting proxy: refused until it is said that it may read, and then i
     const answer = await agent.ask(vendor)
     assert.equal(answer.ok, true, `${vendor}: ${JSON.stringify(answer)}`)
   }
+  await logged(squid, 'generateContent')
   assert.match(squid.log(), /generateContent/)
 })
 
@@ -175,6 +183,7 @@ test('a tunnel goes the same way', async (context) => {
   const answer = await agent.ask('request', { url: 'https://pinned.vendor.example/' })
   // The vendor's own certificate came, which Ostiary does not vouch for.
   assert.match(answer.error ?? '', /verify|certificate/)
+  await logged(squid, 'CONNECT pinned.vendor.example:443')
   assert.match(squid.log(), /CONNECT pinned.vendor.example:443/, JSON.stringify(answer))
   assert.ok((await entries()).some((one) => one.host === 'pinned.vendor.example' && one.via === `127.0.0.1:${squid.port}`))
 })
