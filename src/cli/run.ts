@@ -45,9 +45,23 @@ function wrongIsolation({ isolate, namespace, publish = [], reach = [] }: RunOpt
   return '--publish and --reach cross the network of an isolated run: add --isolate, or leave them out'
 }
 
+/** Membership of a run is the Linux kernel's word: without it there would be placeholders that nobody could use. */
+export function notHere(platform: string): string | null {
+  if (platform === 'linux') return null
+  const name = platform === 'darwin' ? 'macOS' : platform
+  return `${name}: check, secret, audit and start with token evidence (oidc) work here; \`ostiary run\` needs Linux: use a virtual machine or a container`
+}
+
 /** Exit code of the command; 2 for wrong use, 3 when Ostiary is not running, 4 when it refuses. */
 export async function runCommand(args: readonly string[], options: RunOptions): Promise<number> {
   const say = (line: string): void => void process.stderr.write(`${styleText('dim', 'ostiary:', { stream: process.stderr })} ${line}\n`)
+  const elsewhere = notHere(process.platform)
+  if (elsewhere === null) return run(args, options, say)
+  say(elsewhere)
+  return 2
+}
+
+async function run(args: readonly string[], options: RunOptions, say: (line: string) => void): Promise<number> {
   if (options.evidence !== undefined && !existsSync(options.evidence)) {
     say(`${options.evidence}: there is no such file to present`)
     return 2
