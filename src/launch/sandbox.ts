@@ -70,8 +70,9 @@ while [ "$count" -gt 0 ]; do
     pin) over "$path" ;;
     lock) lock "$path" ;;
     ro) over "$path"; lock "$path" ;;
-    hidden) mount -t tmpfs -o size=4k,mode=0555,ro,nosuid,nodev,noexec tmpfs "$path" ;;
-    blank) mount --bind /dev/null "$path" ;;
+    # Others' sockets come and go: one that went just now needs no cover, one that stays gets it or nothing starts.
+    hidden) mount -t tmpfs -o size=4k,mode=0555,ro,nosuid,nodev,noexec tmpfs "$path" || [ ! -e "$path" ] ;;
+    blank) mount --bind /dev/null "$path" || [ ! -e "$path" ] ;;
     json) mount --bind $new/json "$path"; lock "$path" ;;
     roots) roots=$path ;;
     nss)

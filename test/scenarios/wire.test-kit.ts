@@ -133,12 +133,14 @@ export function startWire(stage: Pick<Stage, 'configFile' | 'dataDir' | 'dir'>, 
     waiting.get(heard.id)?.({ ...heard, status, code: /"code":"([a-z_.]+)"/.exec(heard.text)?.[1] ?? null })
     waiting.delete(heard.id)
   })
-  child.on('exit', (code) => {
-    for (const answer of waiting.values()) answer({ connect: '', text: '', error: `ended with ${code}: ${said}`, status: 0, code: null })
+  const ended = () => ({ connect: '', text: '', error: `ended with ${child.exitCode}: ${said}`, status: 0, code: null })
+  child.on('exit', () => {
+    for (const answer of waiting.values()) answer(ended())
   })
   // biome-ignore lint/suspicious/noExplicitAny: what the script answers
   const ask = (what: object): Promise<any> =>
     new Promise((resolve) => {
+      if (child.exitCode !== null) return resolve(ended())
       const id = next++
       waiting.set(id, resolve)
       child.stdin.write(`${JSON.stringify({ id, ...what })}\n`)
