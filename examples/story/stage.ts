@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import type { JSONWebKeySet } from 'jose'
 import { createRootAuthority, issueLeaf } from '../../src/crypto/x509.ts'
 import { startVendors, type Vendors } from '../../test/fakes/vendors.ts'
+import { type Ended, type EndedOptions, ended } from './ended.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const bin = join(root, 'bin', 'ostiary.mjs')
@@ -41,7 +42,11 @@ export interface Stage {
   setFacts(change: Partial<Facts>): Promise<void>
   // biome-ignore lint/suspicious/noExplicitAny: JSON of the admin door
   admin(method: string, path: string, body?: unknown): Promise<any>
-  cli(args: readonly string[], input?: string): Promise<{ code: number | null; out: string; err: string }>
+  /** `ostiary ARGS`: the words behind Node. */
+  words(args: readonly string[]): readonly string[]
+  cli(args: readonly string[], input?: string): Promise<Ended>
+  /** The same from the agent's folder, with more in its environment and nothing on standard input. */
+  inWork(args: readonly string[], more?: Readonly<Record<string, string>>, kill?: EndedOptions['kill']): Promise<Ended>
   startAgent(workload: string, environment?: Readonly<Record<string, string>>): Promise<Agent>
   close(): Promise<void>
 }
@@ -101,7 +106,7 @@ export async function setStage(now: number, program: readonly string[] = [bin]):
   const admin = (method: string, path: string, body?: unknown): Promise<unknown> => ask(join(dataDir, 'admin.sock'), method, path, body)
   const keySet = async (credential: string): Promise<JSONWebKeySet> =>
     (await admin('GET', `/issuer/jwks?credential=${credential}`)) as JSONWebKeySet
-  const cli = (args: readonly string[], input = '') => run(['--config', configFile, '--data', dataDir, ...args], input)
+  const words = (args: readonly string[]): readonly string[] => [bin, '--config', configFile, '--data', dataDir, ...args]
   await ready(admin, () => (server.exitCode === null ? null : log.join(''))).catch(async (error) => {
     server.kill('SIGKILL')
     await vendors.close()
@@ -125,7 +130,14 @@ export async function setStage(now: number, program: readonly string[] = [bin]):
       if (!done.ok) throw new Error(`the configuration of the story does not load: ${JSON.stringify(done)}`)
     },
     admin,
-    cli,
+    words,
+    cli: (args, input = '') => ended(process.execPath, words(args), { input }),
+    inWork: (args, more = {}, kill) =>
+      ended(process.execPath, words(args), {
+        cwd: join(dir, 'work'),
+        env: { ...process.env, ...more },
+        ...(kill === undefined ? {} : { kill }),
+      }),
     startAgent: async (workload, environment = {}) => {
       const agent = startAgent(workload, { configFile, dataDir, cwd: join(dir, 'work') }, environment)
       agents.push(agent)
@@ -261,22 +273,6 @@ function ask(socketPath: string, method: string, path: string, body?: unknown): 
     })
     asked.on('error', reject)
     asked.end(body === undefined ? undefined : JSON.stringify(body))
-  })
-}
-
-function run(args: readonly string[], input: string): Promise<{ code: number | null; out: string; err: string }> {
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [bin, ...args], { stdio: ['pipe', 'pipe', 'pipe'] })
-    let out = ''
-    let err = ''
-    child.stdout.on('data', (text: Buffer) => {
-      out += text
-    })
-    child.stderr.on('data', (text: Buffer) => {
-      err += text
-    })
-    child.on('close', (code) => resolve({ code, out, err }))
-    child.stdin.end(input)
   })
 }
 

@@ -1,6 +1,6 @@
 // One request of an agent and its answer, as the flow sees it. It knows no policy; what it says to the agent is either the
 // answer of the API or a problem document, never both: once an answer has begun, it can only be completed or cut.
-import { collect, FlowSource, wholeFlow } from '../http/flow.ts'
+import { FlowSource, wholeFlow } from '../http/flow.ts'
 import { BodyReader } from '../http/read-body.ts'
 import { type Framing, noBody, type RequestMessage } from '../http/read-head.ts'
 import { lastChunk, writePiece, writeWhole } from '../http/write-body.ts'
@@ -14,6 +14,7 @@ import type { Target } from '../model/target.ts'
 import type { Connection, ConnectionOwner } from './connection.ts'
 import { type LeadBack, leadBack } from './lead-back.ts'
 import { refusalBytes } from './refuse.ts'
+import { Presence, readWhole } from './under-way.ts'
 
 export interface Aimed {
   readonly target: Target
@@ -64,7 +65,6 @@ export class AgentCall implements Call {
   readonly upgrade?: AgentUpgrade
   body: Flow
   bytesIn = 0
-  gone = false
   readonly #to: Connection
   readonly #owner: ConnectionOwner
   #reader: BodyReader | null = null
@@ -72,7 +72,7 @@ export class AgentCall implements Call {
   #broken = false
   #continueOwed: boolean
   readonly #leadBack: LeadBack | undefined
-  #whenGone: (() => void)[] = []
+  readonly #presence = new Presence()
   #answering: { readonly body: Flow; readonly reject: (error: Error) => void } | null = null
   #answerBegun = false
   #done = false
@@ -176,21 +176,18 @@ export class AgentCall implements Call {
     this.#to.socket.write(continueLine)
   }
 
+  get gone(): boolean {
+    return this.#presence.gone
+  }
+
   async readBody(bytesMax: number): Promise<Buffer> {
-    const whole = await collect(this.body, bytesMax).catch((error) => {
-      throw error instanceof RangeError ? new Refusal('decide.body_unreadable', 'the body is larger than policy reads') : error
-    })
+    const whole = await readWhole(this.body, bytesMax)
     this.body = wholeFlow(whole)
     return whole
   }
 
   whenGone(run: () => void): () => void {
-    if (this.gone) run()
-    else this.#whenGone.push(run)
-    return () => {
-      const at = this.#whenGone.indexOf(run)
-      if (at >= 0) this.#whenGone.splice(at, 1)
-    }
+    return this.#presence.whenGone(run)
   }
 
   answer(head: ResponseHead, edits: Edits, body: Flow): Promise<Answered> {
@@ -226,7 +223,7 @@ export class AgentCall implements Call {
     const bytes = writeResponseHead(head, edits, noBody, true)
     this.#answerBegun = true
     this.#done = true
-    this.#whenGone = []
+    this.#presence.close()
     this.#cutOpened = cut
     const { socket } = this.#to
     const rest = this.#to.giveAway()
@@ -284,7 +281,7 @@ export class AgentCall implements Call {
   #finish(keepAlive: boolean): void {
     if (this.#done) return
     this.#done = true
-    this.#whenGone = []
+    this.#presence.close()
     this.#incoming?.source.cancel()
     this.#to.callDone(keepAlive)
   }
@@ -315,11 +312,10 @@ export class AgentCall implements Call {
   /** The agent is gone. */
   left(): void {
     if (this.#done || this.gone) return
-    this.gone = true
     const reset = new Refusal('forward.reset', 'the agent left')
     const answering = this.#answering
     this.#answering = null
-    for (const run of this.#whenGone.splice(0)) run()
+    this.#presence.leave()
     if (this.#reader !== null) this.#incoming?.source.fail(reset)
     answering?.body.cancel()
     answering?.reject(reset)

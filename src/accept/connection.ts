@@ -7,6 +7,7 @@ import type { Limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
 import { AgentCall, type Aimed } from './call.ts'
 import { refusalBytes } from './refuse.ts'
+import { begin } from './under-way.ts'
 import { checkUpgrade } from './upgrade.ts'
 
 export interface ConnectionOwner {
@@ -230,17 +231,7 @@ export class Connection implements Held {
     const call = new AgentCall(this, this.#owner, head, aimed)
     this.#call = call
     if (rest !== null) call.bodyBytes(rest)
-    try {
-      const flow = this.#owner.call(call)
-      if (flow instanceof Promise) flow.catch((error) => this.#defect(call, error))
-    } catch (error) {
-      this.#defect(call, error)
-    }
-  }
-
-  #defect(call: AgentCall, error: unknown): void {
-    this.#owner.defect(error)
-    call.refuse(new Refusal('flow.defect', '', error), call.id)
+    begin(this.#owner, call)
   }
 
   /** From the call: its answer is complete; may another request follow? */

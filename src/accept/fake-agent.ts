@@ -1,6 +1,8 @@
 // For tests: a started accept with a fake flow behind it, and an agent that speaks raw bytes to it.
+import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
+import type { TestContext } from 'node:test'
 import tls from 'node:tls'
 import { createRootAuthority } from '../crypto/x509.ts'
 import { wholeFlow } from '../http/flow.ts'
@@ -232,4 +234,14 @@ export function withExtension(hello: Buffer, type: number): Buffer {
   out.writeUIntBE(hello.readUIntBE(6, 3) + extra.length, 6, 3)
   out.writeUInt16BE(hello.readUInt16BE(3) + extra.length, 3)
   return out
+}
+
+/** A door that closes with its test, in which the flow has then had no defect. */
+export async function doorOf(context: TestContext, options: DoorOptions = {}): Promise<Door> {
+  const made = await openDoor(options)
+  context.after(async () => {
+    await made.accept.stop()
+    assert.deepEqual(made.defects, [])
+  })
+  return made
 }

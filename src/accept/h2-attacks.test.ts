@@ -3,13 +3,13 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import http2 from 'node:http2'
 import type { Socket } from 'node:net'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { FlowSource, wholeFlow } from '../http/flow.ts'
 import { noEdits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
-import { type Call, type Door, type DoorOptions, dial, openDoor, responseHead } from './fake-agent.ts'
+import { type Call, type Door, dial, doorOf, responseHead } from './fake-agent.ts'
 
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_PROTOCOL_ERROR, NGHTTP2_INTERNAL_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants
 const DATA = 0
@@ -93,15 +93,6 @@ const goaway = ({ frames }: Heard): number | null => frames.find(({ type }) => t
 const reset = ({ frames }: Heard, stream = 1): number | null =>
   frames.find((one) => one.type === RST_STREAM && one.stream === stream)?.payload.readUInt32BE(0) ?? null
 
-async function door(context: TestContext, options: DoorOptions = {}): Promise<Door> {
-  const made = await openDoor(options)
-  context.after(async () => {
-    await made.accept.stop()
-    assert.deepEqual(made.defects, [])
-  })
-  return made
-}
-
 /** Somebody else is served as before. */
 async function stillServes({ basePort }: Door): Promise<void> {
   const session = http2.connect(`http://127.0.0.1:${basePort}`)
@@ -134,7 +125,7 @@ const floods: readonly (readonly [string, (wire: Raw, at: number) => Buffer])[] 
 for (const [name, next] of floods) {
   test(`a flood ends its connection: ${name}`, async (context) => {
     let calls = 0
-    const made = await door(context, {
+    const made = await doorOf(context, {
       onCall: async (call) => {
         calls++
         await call.readBody(1_000).catch(() => {})
@@ -154,7 +145,7 @@ for (const [name, next] of floods) {
 }
 
 test('PINGs beyond the limit are told to be calm', async (context) => {
-  const made = await door(context, { shorter: { h2ControlFramesPerSecondMax: 20 } })
+  const made = await doorOf(context, { shorter: { h2ControlFramesPerSecondMax: 20 } })
   const wire = await raw(made)
   wire.send(...Array.from({ length: 30 }, () => frame(PING, 0, 0, Buffer.alloc(8))))
   await until(() => wire.heard.closed, 'the connection is closed')
@@ -163,7 +154,7 @@ test('PINGs beyond the limit are told to be calm', async (context) => {
 
 test('more streams than are offered are refused, unsent', async (context) => {
   const calls: Call[] = []
-  const made = await door(context, { onCall: (call) => void calls.push(call), shorter: { h2StreamsMax: 3 } })
+  const made = await doorOf(context, { onCall: (call) => void calls.push(call), shorter: { h2StreamsMax: 3 } })
   const wire = await raw(made)
   wire.send(...[1, 3, 5].map((id) => frame(HEADERS, endHeaders | endStream, id, fields(wire.host))))
   await until(() => calls.length === 3, 'three calls')
@@ -174,7 +165,7 @@ test('more streams than are offered are refused, unsent', async (context) => {
 })
 
 test('heads that are too large: said by a document first, by a reset beyond', async (context) => {
-  const made = await door(context)
+  const made = await doorOf(context)
   const wire = await raw(made)
   const many = (count: number) => Array.from({ length: count }, (_, at): [string, string] => [`x-${at}`, 'y'])
   wire.send(frame(HEADERS, endHeaders | endStream, 1, fields(wire.host, many(150))))
@@ -186,7 +177,7 @@ test('heads that are too large: said by a document first, by a reset beyond', as
 })
 
 test('a small head that unpacks into a large one is refused before it is unpacked (HPACK bomb)', async (context) => {
-  const made = await door(context)
+  const made = await doorOf(context)
   const wire = await raw(made)
   // One entry of the dynamic table, named again and again by one byte.
   const entry = Buffer.concat([Buffer.from([0x40]), text('x-bomb'), text('b'.repeat(3_900))])
@@ -220,7 +211,7 @@ const malformed: readonly (readonly [string, readonly (readonly [string, string]
 for (const [name, more] of malformed) {
   test(`malformed: ${name}`, async (context) => {
     const passed: string[] = []
-    const made = await door(context, {
+    const made = await doorOf(context, {
       onCall(call) {
         call.head.each((name) => passed.push(name))
         call.refuse(new Refusal('http.malformed'), call.id)
@@ -243,7 +234,7 @@ for (const [name, body] of [
     let begun = false
     let whole: string | null = null
     let failed = false
-    const made = await door(context, {
+    const made = await doorOf(context, {
       onCall: async (call) => {
         begun = true
         await call.readBody(1_000).then(
@@ -270,7 +261,7 @@ for (const code of [0, 5, 8]) {
   test(`an upload without a length that is reset by code ${code} is not complete`, async (context) => {
     const ends: string[] = []
     let begun = false
-    const made = await door(context, {
+    const made = await doorOf(context, {
       onCall: async (call) => {
         begun = true
         await call.readBody(1_000).then(
@@ -291,7 +282,7 @@ for (const code of [0, 5, 8]) {
 test('a window that never opens is waited for within bounds, then the stream is reset and its call left', async (context) => {
   let given = 0
   let left = 0
-  const made = await door(context, {
+  const made = await doorOf(context, {
     shorter: { bodyStallMs: 150, headMs: 100 },
     async onCall(call) {
       call.whenGone(() => left++)
@@ -321,7 +312,7 @@ test('a window that never opens is waited for within bounds, then the stream is 
 })
 
 test('a connection that asks for nothing, or never ends its head, is closed in time', async (context) => {
-  const made = await door(context, { shorter: { headMs: 100 } })
+  const made = await doorOf(context, { shorter: { headMs: 100 } })
   const silent = await raw(made)
   const slow = await raw(made)
   slow.send(frame(HEADERS, endStream, 1, fields(slow.host)))
@@ -329,7 +320,7 @@ test('a connection that asks for nothing, or never ends its head, is closed in t
 })
 
 test('at the end of the process: GOAWAY at once, what is under way is completed', async (context) => {
-  const made = await door(context, {
+  const made = await doorOf(context, {
     shorter: { drainMs: 2_000 },
     async onCall(call) {
       await sleep(200)
@@ -347,7 +338,7 @@ test('at the end of the process: GOAWAY at once, what is under way is completed'
 })
 
 test('frames at random, and ends at random: nothing throws, nothing stays', async (context) => {
-  const made = await door(context, {
+  const made = await doorOf(context, {
     async onCall(call) {
       const body = await call.readBody(4_000).catch(() => null)
       if (body !== null) await call.answer(responseHead(200), noEdits, wholeFlow(body)).catch(() => {})

@@ -1,7 +1,7 @@
 // One stream of an agent as the flow sees it: what call.ts is over HTTP/1.1. It knows no policy; its answer is that of the API
 // or a problem document, never both, and a cut ends this stream alone, never its neighbours on the connection.
 import { constants, type ServerHttp2Stream } from 'node:http2'
-import { collect, FlowSource, wholeFlow } from '../http/flow.ts'
+import { FlowSource, wholeFlow } from '../http/flow.ts'
 import { answerToList } from '../http/h2-head.ts'
 import { type Framing, noBody, type RequestMessage } from '../http/read-head.ts'
 import type { Answered, Call, ConnectionMemory } from '../model/call.ts'
@@ -13,6 +13,7 @@ import type { Aimed } from './call.ts'
 import type { ConnectionOwner } from './connection.ts'
 import { type LeadBack, leadBack } from './lead-back.ts'
 import { refuseStream, respond } from './refuse.ts'
+import { Presence, readWhole } from './under-way.ts'
 
 type Trailers = readonly (readonly [string, string])[]
 
@@ -35,13 +36,12 @@ export class H2Call implements Call {
   readonly connection: ConnectionMemory
   body: Flow
   bytesIn = 0
-  gone = false
   readonly #stream: ServerHttp2Stream
   readonly #owner: H2CallOwner
   readonly #leadBack: LeadBack | undefined
   /** The body of the request while more of it is awaited. */
   #source: FlowSource | null = null
-  #whenGone: (() => void)[] = []
+  readonly #presence = new Presence()
   /** `body` is null once all of the answer is in the stream and only the agent's window is awaited. */
   #answering: { readonly body: Flow | null; readonly reject: (error: Error) => void } | null = null
   #whenSent: (() => void) | null = null
@@ -114,21 +114,18 @@ export class H2Call implements Call {
     else stream.once('end', ended)
   }
 
+  get gone(): boolean {
+    return this.#presence.gone
+  }
+
   async readBody(bytesMax: number): Promise<Buffer> {
-    const whole = await collect(this.body, bytesMax).catch((error) => {
-      throw error instanceof RangeError ? new Refusal('decide.body_unreadable', 'the body is larger than policy reads') : error
-    })
+    const whole = await readWhole(this.body, bytesMax)
     this.body = wholeFlow(whole)
     return whole
   }
 
   whenGone(run: () => void): () => void {
-    if (this.gone) run()
-    else this.#whenGone.push(run)
-    return () => {
-      const at = this.#whenGone.indexOf(run)
-      if (at >= 0) this.#whenGone.splice(at, 1)
-    }
+    return this.#presence.whenGone(run)
   }
 
   answer(head: ResponseHead, edits: Edits, body: Flow): Promise<Answered> {
@@ -246,7 +243,7 @@ export class H2Call implements Call {
   #finish(): void {
     if (this.#done) return
     this.#done = true
-    this.#whenGone = []
+    this.#presence.close()
     const source = this.#source
     this.#source = null
     source?.cancel()
@@ -287,13 +284,12 @@ export class H2Call implements Call {
   /** The agent reset the stream, or its connection ended. */
   #left(): void {
     if (this.#done || this.gone) return
-    this.gone = true
     const reset = new Refusal('forward.reset', 'the agent left')
     const answering = this.#answering
     const source = this.#source
     this.#answering = null
     this.#source = null
-    for (const run of this.#whenGone.splice(0)) run()
+    this.#presence.leave()
     source?.fail(reset)
     answering?.body?.cancel()
     answering?.reject(reset)

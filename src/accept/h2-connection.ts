@@ -10,6 +10,7 @@ import type { Aimed } from './call.ts'
 import type { ConnectionOwner, Held } from './connection.ts'
 import { H2Call, type H2CallOwner } from './h2-call.ts'
 import { refuseStream } from './refuse.ts'
+import { begin } from './under-way.ts'
 
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_FLAG_END_STREAM } = constants
 
@@ -110,17 +111,7 @@ export class H2Connection implements Held {
     if (stream.destroyed || stream.closed) return
     const call = new H2Call(stream, this.#callOwner, head, aimed)
     this.#under.add(call)
-    try {
-      const flow = this.#owner.call(call)
-      if (flow instanceof Promise) flow.catch((error) => this.#defect(call, error))
-    } catch (error) {
-      this.#defect(call, error)
-    }
-  }
-
-  #defect(call: H2Call, error: unknown): void {
-    this.#owner.defect(error)
-    call.refuse(new Refusal('flow.defect', '', error), call.id)
+    begin(this.#owner, call)
   }
 
   #callDone(call: H2Call): void {

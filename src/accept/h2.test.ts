@@ -7,18 +7,9 @@ import tls from 'node:tls'
 import { FlowSource, wholeFlow } from '../http/flow.ts'
 import { noEdits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
-import { type Call, caPem, type Door, type DoorOptions, dial, openDoor, read, responseHead, wholeHead } from './fake-agent.ts'
+import { type Call, caPem, type Door, dial, doorOf, read, responseHead, wholeHead } from './fake-agent.ts'
 
 const host = 'api.openai.test'
-
-async function door(context: TestContext, options: DoorOptions = {}): Promise<Door> {
-  const made = await openDoor(options)
-  context.after(async () => {
-    await made.accept.stop()
-    assert.deepEqual(made.defects, [])
-  })
-  return made
-}
 
 /** CONNECT, TLS with ALPN h2, a session of Node's own client. */
 async function intercepted(context: TestContext, { proxyPort }: Door, servername = host): Promise<ClientHttp2Session> {
@@ -74,7 +65,7 @@ async function got(stream: ClientHttp2Stream, body?: string): Promise<Got> {
 }
 
 test('h2: a request inside CONNECT becomes the same call as over HTTP/1.1', async (context) => {
-  const session = await intercepted(context, await door(context))
+  const session = await intercepted(context, await doorOf(context))
   const one = await ask(session, { ':method': 'POST', ':path': '/v1/x?a=b', 'content-length': 5 }, 'hello')
   assert.equal(one.status, 200)
   const { way, method, path, query, body, scheme } = JSON.parse(one.body)
@@ -88,7 +79,7 @@ test('h2: a request inside CONNECT becomes the same call as over HTTP/1.1', asyn
 })
 
 test('h2: with prior knowledge on the base-URL listener, beside HTTP/1.1', async (context) => {
-  const made = await door(context)
+  const made = await doorOf(context)
   const session = sessionOver(context, `http://127.0.0.1:${made.basePort}`)
   const answers = await Promise.all(Array.from({ length: 20 }, (_, at) => ask(session, { ':path': `/openai/v1/${at}` })))
   assert.deepEqual(
@@ -100,7 +91,7 @@ test('h2: with prior knowledge on the base-URL listener, beside HTTP/1.1', async
 })
 
 test('h2: what names another host, hides a path or speaks of a connection is refused in its stream', async (context) => {
-  const made = await door(context)
+  const made = await doorOf(context)
   const session = await intercepted(context, made)
   const refusals: readonly [OutgoingHttpHeaders, string][] = [
     [{ ':authority': 'evil.test' }, 'accept.disagree'],
@@ -135,7 +126,7 @@ test('h2: what names another host, hides a path or speaks of a connection is ref
 
 test('h2: cookies in crumbs are one field, and an alias is the field', async (context) => {
   const seen: (string | undefined)[] = []
-  const made = await door(context, {
+  const made = await doorOf(context, {
     onCall(call) {
       seen.push(call.head.get('cookie'), call.head.get('x-api-key'))
       call.answer(responseHead(204), noEdits, wholeFlow(Buffer.alloc(0)))
@@ -147,7 +138,7 @@ test('h2: cookies in crumbs are one field, and an alias is the field', async (co
 })
 
 test('h2: an answer streams with its trailers; one that breaks off is reset', async (context) => {
-  const made = await door(context, {
+  const made = await doorOf(context, {
     async onCall(call) {
       const source = new FlowSource(-1, { paused() {}, resumed() {}, cancelled() {} })
       const done = call.answer(responseHead(200, { 'content-type': 'application/grpc', connection: 'close' }), noEdits, source)
@@ -169,7 +160,7 @@ test('h2: an answer streams with its trailers; one that breaks off is reset', as
 })
 
 test('h2: answers without content have none, whatever their API sent', async (context) => {
-  const made = await door(context, {
+  const made = await doorOf(context, {
     async onCall(call) {
       const status = Number(call.target.path.slice(4))
       await call.answer(responseHead(status, { 'content-length': '3' }), noEdits, wholeFlow(Buffer.from('abc')))
@@ -187,7 +178,7 @@ test('h2: answers without content have none, whatever their API sent', async (co
 })
 
 test('h2: an upload that is refused early, or waits for 100-continue', async (context) => {
-  const made = await door(context, {
+  const made = await doorOf(context, {
     async onCall(call) {
       if (call.target.path === '/v1/no') return call.refuse(new Refusal('decide.denied'), call.id)
       const body = await call.readBody(1_000)
@@ -206,7 +197,7 @@ test('h2: an upload that is refused early, or waits for 100-continue', async (co
 
 test('h2: a body that is empty and ends at once, soon or late is an empty body', async (context) => {
   let slow = (): Promise<void> => Promise.resolve()
-  const made = await door(context, {
+  const made = await doorOf(context, {
     async onCall(call) {
       await slow()
       const body = await call.readBody(1_000)
@@ -231,7 +222,7 @@ test('h2: back-pressure reaches the source both ways', async (context) => {
   let paused = 0
   let sent = 0
   let call: Call | null = null
-  const made = await door(context, {
+  const made = await doorOf(context, {
     onCall(incoming) {
       call = incoming
       if (incoming.target.method === 'POST') return Promise.resolve()
@@ -284,7 +275,7 @@ test('h2: back-pressure reaches the source both ways', async (context) => {
 
 test('h2: a reset by the agent is a call that left, its neighbours stay', async (context) => {
   const left: string[] = []
-  const made = await door(context, {
+  const made = await doorOf(context, {
     async onCall(call) {
       if (call.target.path === '/v1/quick') await call.answer(responseHead(204), noEdits, wholeFlow(Buffer.alloc(0)))
       else call.whenGone(() => left.push(call.target.path))

@@ -8,6 +8,7 @@ import { Refusal } from '../model/refusal.ts'
 import type { Target } from '../model/target.ts'
 import type { Authority } from './canonical.ts'
 import { type Hello, readClientHello } from './client-hello.ts'
+import { Presence } from './under-way.ts'
 
 export interface TunnelOptions {
   readonly id: string
@@ -38,45 +39,35 @@ export function createTunnel(options: TunnelOptions): TunnelCall {
     action: 'tunnel',
     way: options.way,
   }
-  const whenGone: (() => void)[] = []
-  let gone = socket.destroyed
+  const presence = new Presence()
+  if (socket.destroyed) presence.leave()
   let established = false
-  socket.once('close', () => {
-    gone = true
-    for (const run of whenGone.splice(0)) run()
-  })
+  socket.once('close', () => presence.leave())
   return {
     id,
     startedAt: options.clock.now(),
     target,
     connection: options.memory,
     get gone() {
-      return gone
+      return presence.gone
     },
-    whenGone(run) {
-      if (gone) run()
-      else whenGone.push(run)
-      return () => {
-        const at = whenGone.indexOf(run)
-        if (at >= 0) whenGone.splice(at, 1)
-      }
-    },
+    whenGone: (run) => presence.whenGone(run),
     async relay(dial) {
-      if (gone) throw left()
+      if (presence.gone) throw left()
       established = true
       if (options.way === 'tunnel') socket.write('HTTP/1.1 200 Connection Established\r\n\r\n')
       const { bytes, serverName, encrypted } = await readHello(socket, options.rest, limits)
       if (encrypted) throw new Refusal('accept.not_tls', 'ECH')
       if (serverName !== authority.host) throw new Refusal('accept.not_tls', 'SNI is not the CONNECT host')
       const upstream = await dial()
-      if (gone) {
+      if (presence.gone) {
         upstream.destroy()
         throw left()
       }
       return relayBytes(socket, upstream, bytes, limits.tunnelIdleMs)
     },
     refuse(refusal) {
-      if (established || gone) socket.destroy()
+      if (established || presence.gone) socket.destroy()
       else options.refuse(socket, refusal, id)
     },
     cut: () => void socket.destroy(),

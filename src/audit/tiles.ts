@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Worker } from 'node:worker_threads'
+import { emitted } from '../model/emitted.ts'
 import type { TileFile } from './tile-worker.ts'
 import { createTree, nodeHash, type Tree } from './tree.ts'
 
@@ -156,8 +157,7 @@ function owned(parts: readonly Buffer[]): Buffer {
 function createWriter(dir: string): { write(files: readonly TileFile[]): Promise<void>; close(): Promise<void> } {
   let worker: Worker | null = null
   const start = (): Worker => {
-    const file = import.meta.url.endsWith('.ts') ? './tile-worker.ts' : './tile-worker.js'
-    const started = new Worker(new URL(file, import.meta.url), { stdin: false, env: {} })
+    const started = new Worker(emitted('./tile-worker.ts', import.meta.url), { stdin: false, env: {} })
     started.unref()
     return started
   }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { doors } from '../launch/doors.ts'
+import { emitted } from '../model/emitted.ts'
 import { ConfigMistakes, Refusal, refusals } from '../model/refusal.ts'
 import { Declined, NotRunning } from './admin-client.ts'
 import { printMistakes } from './check.ts'
@@ -216,9 +217,8 @@ function words(program: Command, context: MakeContext, ends: Ends): void {
 
 /** Written beside the examples that it plays; a package without them has no story to tell. */
 async function story(options: { readonly json: boolean; readonly keep?: boolean }): Promise<number> {
-  const file = import.meta.url.endsWith('.ts') ? './story.ts' : './story.js'
   try {
-    const { storyCommand } = await import(new URL(file, import.meta.url).href)
+    const { storyCommand } = await import(emitted('./story.ts', import.meta.url).href)
     return await storyCommand(options)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error

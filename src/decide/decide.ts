@@ -191,8 +191,8 @@ function decideCall(
   const decided = (body: BodyRead, stated: Facts): Decision | Promise<Decision> => {
     const decision = settle(world, found, identity, target, stated, body)
     // Most bodies come with their head, and say at once that they do not.
-    if (later === null || (body.deferred ?? reading.defersNow(service, call)) === false) return decision
-    return decideDeferred(world, later, call, identity, body, decision)
+    const defers = later === null ? false : (body.deferred ?? reading.defersNow(service, call))
+    return later === null || defers === false ? decision : decideDeferred(world, later, call, identity, { body, defers }, decision)
   }
   const withBody = (stated: Facts): Decision | Promise<Decision> => {
     const read = message === undefined ? reading.request(wanted, service, call, identity) : reading.message(wanted, message)
@@ -208,7 +208,7 @@ async function decideDeferred(
   later: Lookup,
   call: Call,
   identity: Identity,
-  body: BodyRead,
+  { body, defers }: { readonly body: BodyRead; readonly defers: boolean | undefined },
   decision: Decision,
 ): Promise<Decision> {
   const service = call.service as Service
@@ -222,7 +222,7 @@ async function decideDeferred(
     if (!(error instanceof Refusal)) throw error
     refused = error
   }
-  if (body.deferred ?? (await world.reading.defers(service, call, identity))) throw refused
+  if (defers ?? (await world.reading.defers(service, call, identity))) throw refused
   return decision
 }
 

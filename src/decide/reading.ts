@@ -66,10 +66,12 @@ export function createReading(limits: Limits): Reading {
       if (field === undefined || call.body.length === 0) return false
       const { whole } = call.body
       if (whole === null || whole.length > limits.searchedBodyBytesMax) return undefined
-      return unreadableDefers(() => {
+      try {
         checkBodyHead(call.head)
         return saysLater(whole, field, limits)
-      })
+      } catch (error) {
+        return takenToDefer(error)
+      }
     },
     async defers(service, call, identity) {
       const field = service.deferral?.field
@@ -81,21 +83,16 @@ export function createReading(limits: Limits): Reading {
         const bytesMax = call.body.length < 0 ? limits.readBodyBytesMax : limits.searchedBodyBytesMax
         return saysLater(await hold(call, identity, bytesMax), field, limits)
       } catch (error) {
-        if (error instanceof Refusal && error.code === 'decide.body_unreadable') return true
-        throw error
+        return takenToDefer(error)
       }
     },
   }
 }
 
 /** What cannot be read plainly is taken to ask for it. */
-function unreadableDefers(says: () => boolean): boolean {
-  try {
-    return says()
-  } catch (error) {
-    if (error instanceof Refusal && error.code === 'decide.body_unreadable') return true
-    throw error
-  }
+function takenToDefer(error: unknown): true {
+  if (error instanceof Refusal && error.code === 'decide.body_unreadable') return true
+  throw error
 }
 
 /** Only a body that names the field, or could by an escape, is parsed. */

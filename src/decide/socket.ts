@@ -51,24 +51,24 @@ export function readMessage(rule: SocketRule, service: Service, bytes: Buffer, d
   return { asks: asked.map((model) => ({ model, tools: setTo.tools ?? [], ...(deferred ? { deferred } : {}) })), setTo }
 }
 
-/** A flag that is neither absent nor plainly no. */
-function isSet(message: Record<string, unknown>, path: string): boolean {
+/** null where it is absent. Throws Refusal decide.body_unreadable where another spelling of it stands beside. */
+function valueAt(message: Record<string, unknown>, path: string): unknown {
   const at = path.lastIndexOf('.')
   const field = path.slice(at + 1)
   const within = objectAt(message, at < 0 ? '' : path.slice(0, at))
-  if (within === undefined) return false
+  if (within === undefined) return null
   refuseAliases(within, field)
-  const value = Object.hasOwn(within, field) ? within[field] : null
+  return Object.hasOwn(within, field) ? within[field] : null
+}
+
+/** A flag that is neither absent nor plainly no. */
+function isSet(message: Record<string, unknown>, path: string): boolean {
+  const value = valueAt(message, path)
   return value !== null && value !== false
 }
 
 function modelAt(message: Record<string, unknown>, path: string, service: Service): string | undefined {
-  const at = path.lastIndexOf('.')
-  const field = path.slice(at + 1)
-  const within = objectAt(message, at < 0 ? '' : path.slice(0, at))
-  if (within === undefined) return undefined
-  refuseAliases(within, field)
-  const model = Object.hasOwn(within, field) ? within[field] : null
+  const model = valueAt(message, path)
   if (model === null) return undefined
   if (typeof model !== 'string' || !model.isWellFormed()) throw unreadable(`${path} is not a string`)
   return bare(model, service)

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Evidence, PeerFacts, ProcessFacts } from '../model/evidence.ts'
+import type { Evidence, PeerFacts } from '../model/evidence.ts'
 import type { Attributes } from '../model/identity.ts'
 import { limits } from '../model/limits.ts'
 import { Refusal, type RefusalCode } from '../model/refusal.ts'
 import type { Run } from '../model/run.ts'
 import { Secret } from '../model/secret.ts'
+import { agentPeer, agentProcess } from './agent.test-kit.ts'
 import { createIdentify, type Provider, tokenRequired, type Workload } from './identify.ts'
 import { processKind } from './process/process.ts'
 import type { TrustProvider } from './trust-provider.ts'
@@ -15,31 +16,7 @@ const now = Date.UTC(2026, 10, 24)
 const log = { debug() {}, info() {}, warn() {}, error() {} }
 const clock = { now: () => now, monotonic: () => 0 }
 
-const facts: ProcessFacts = {
-  pid: 4_242,
-  startTicks: '77',
-  uid: 1_000,
-  gid: 1_000,
-  user: 'agent',
-  executable: '/usr/bin/node',
-  executableSha256: 'ab'.repeat(32),
-  cgroup: '0::/system.slice/research.service',
-  systemUnit: 'research.service',
-  containerId: '',
-  pidNamespace: '4026531836',
-  ancestors: ['1:1'],
-}
-const peer: PeerFacts = {
-  transport: 'tcp',
-  address: '127.0.0.1',
-  port: 40_000,
-  loopback: true,
-  secure: false,
-  uid: 1_000,
-  process: facts,
-  why: '',
-}
-const remote: PeerFacts = { ...peer, address: '10.0.0.9', loopback: false, uid: null, process: null, why: 'another host' }
+const remote: PeerFacts = { ...agentPeer, address: '10.0.0.9', loopback: false, uid: null, process: null, why: 'another host' }
 
 const run: Run = {
   id: 'run-1',
@@ -105,7 +82,7 @@ function identifier({ workloads, tokens = [], runs = [], member = null }: World)
     log,
   })
   return (more: Partial<Evidence> = {}) =>
-    identify({ peer, pointer: null, token: null, unchanged: () => true, ...more }, AbortSignal.timeout(1_000))
+    identify({ peer: agentPeer, pointer: null, token: null, unchanged: () => true, ...more }, AbortSignal.timeout(1_000))
 }
 
 const refused = (code: RefusalCode) => (error: unknown) => {
@@ -143,7 +120,7 @@ test('an executable alone identifies nobody', async () => {
 
 test('without a process only the uid counts; without a uid nothing does', async () => {
   const asked = identifier({ workloads: [research, workload('byUid', [byProcess({ user: 1_000 })])] })
-  const closed = { ...peer, process: null, why: 'may not be read' }
+  const closed = { ...agentPeer, process: null, why: 'may not be read' }
   assert.equal((await asked({ peer: closed })).workload, 'byUid')
   await assert.rejects(asked({ peer: { ...closed, uid: null } }), refused('identify.process_unknown'))
   await assert.rejects(asked({ peer: remote }), refused('identify.none'))
@@ -154,7 +131,7 @@ test('a pointer is worthless from outside its run', async () => {
   const outside = identifier({ workloads: [coder, research], runs: [run] })
   await assert.rejects(outside({ pointer: run.pointer }), refused('identify.not_in_run'))
   await assert.rejects(outside({ pointer: 'run-unknown' }), refused('identify.not_in_run'))
-  await assert.rejects(outside({ pointer: run.pointer, peer: { ...peer, process: null } }), refused('identify.not_in_run'))
+  await assert.rejects(outside({ pointer: run.pointer, peer: { ...agentPeer, process: null } }), refused('identify.not_in_run'))
   const other = { ...run, id: 'run-2', pointer: 'run-pointer-2' }
   const inAnother = identifier({ workloads: [coder], runs: [run, other], member: other })
   await assert.rejects(inAnother({ pointer: run.pointer }), refused('identify.not_in_run'))
@@ -265,7 +242,7 @@ test('a peer that changed meanwhile, and a run that ended meanwhile, are refused
 
 test('the key is of the whole identity, and shows no token', async () => {
   const asked = identifier({ workloads: [research] })
-  const [one, again, other] = [await asked(), await asked(), await asked({ peer: { ...peer, process: { ...facts, gid: 5 } } })]
+  const [one, again, other] = [await asked(), await asked(), await asked({ peer: { ...agentPeer, process: { ...agentProcess, gid: 5 } } })]
   assert.equal(one.key, again.key)
   assert.notEqual(one.key, other.key)
 })
@@ -273,8 +250,8 @@ test('the key is of the whole identity, and shows no token', async () => {
 test('a token is required only where nothing else could identify', () => {
   assert.equal(tokenRequired(remote, ['process', 'oidc']), true)
   assert.equal(tokenRequired(remote, ['process']), false)
-  assert.equal(tokenRequired(peer, ['process', 'oidc']), false)
-  assert.equal(tokenRequired({ ...peer, process: null }, ['process', 'oidc']), false)
+  assert.equal(tokenRequired(agentPeer, ['process', 'oidc']), false)
+  assert.equal(tokenRequired({ ...agentPeer, process: null }, ['process', 'oidc']), false)
 })
 
 test("a custody that the workload demands is the kernel's to say, not the launcher's", async () => {

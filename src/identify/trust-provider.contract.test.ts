@@ -9,6 +9,7 @@ import type { TrustHost } from '../model/kind.ts'
 import { limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
 import { Secret } from '../model/secret.ts'
+import { agentPeer } from './agent.test-kit.ts'
 import { createOnce } from './once.ts'
 import type { AnyTrustKind, TrustProvider } from './trust-provider.ts'
 import { trustKinds } from './trust-providers.ts'
@@ -56,22 +57,7 @@ const cases: Record<string, Case> = {
   },
 }
 
-const process = {
-  pid: 4_242,
-  startTicks: '77',
-  uid: 1_000,
-  gid: 1_000,
-  user: 'agent',
-  executable: '/usr/bin/node',
-  executableSha256: 'ab'.repeat(32),
-  cgroup: '0::/system.slice/research.service',
-  systemUnit: 'research.service',
-  containerId: '',
-  pidNamespace: '4026531836',
-  ancestors: ['1:1'],
-}
-const peer = { transport: 'tcp', address: '127.0.0.1', port: 40_000, loopback: true, secure: false, uid: 1_000, process, why: '' } as const
-const evidence = (more: Partial<Evidence>): Evidence => ({ peer, pointer: null, token: null, unchanged: () => true, ...more })
+const evidence = (more: Partial<Evidence>): Evidence => ({ peer: agentPeer, pointer: null, token: null, unchanged: () => true, ...more })
 
 async function begin(kind: AnyTrustKind, host: Partial<TrustHost> = {}): Promise<{ provider: TrustProvider; issuer: FakeIssuer }> {
   const clock = { now: () => start, monotonic: () => 1_000_000 }
@@ -136,7 +122,7 @@ for (const kind of trustKinds) {
 
   test(`${kind.name}: evidence of another kind is not its business`, async () => {
     const { provider } = await begin(kind)
-    const remote = { ...peer, address: '10.0.0.9', loopback: false, uid: null, process: null, why: 'another host' }
+    const remote = { ...agentPeer, address: '10.0.0.9', loopback: false, uid: null, process: null, why: 'another host' }
     assert.equal(await provider.verify(evidence({ peer: remote }), AbortSignal.timeout(5_000)), null)
   })
 }

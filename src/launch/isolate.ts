@@ -5,6 +5,7 @@ import { lookup } from 'node:dns/promises'
 import { readFileSync, readlinkSync } from 'node:fs'
 import { connect, createServer, isIP, type Server, type Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
+import { emitted } from '../model/emitted.ts'
 import { type FromRelay, join, type RelayPlan } from './isolate-relay.ts'
 
 /** Wrong use, or a machine on which isolation cannot be had: said to the person, and nothing is started. */
@@ -144,7 +145,7 @@ function once(child: ChildProcess, gate: Socket, line: string): Promise<void> {
 function startRelay(child: ChildProcess, plan: RelayPlan): ChildProcess {
   const [first = ''] = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ')
   const user = process.getuid?.() === 0 ? [] : ['--user', '--preserve-credentials']
-  const relay = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './isolate-relay.ts' : './isolate-relay.js', import.meta.url))
+  const relay = fileURLToPath(emitted('./isolate-relay.ts', import.meta.url))
   return spawn(
     'nsenter',
     [

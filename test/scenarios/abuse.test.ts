@@ -4,11 +4,8 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { after, before, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
 import { startWire, type Wire } from './wire.test-kit.ts'
-
-const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
 
 let stage: Stage
 before(async () => {
@@ -52,20 +49,7 @@ setInterval(() => { for (let n = 0; n < 5; n++) { const socket = net.connect(Num
 `
 
 function startGreedy(): ChildProcess {
-  const words = [
-    bin,
-    '--config',
-    stage.configFile,
-    '--data',
-    stage.dataDir,
-    'run',
-    '--as',
-    'story-agent',
-    '--',
-    process.execPath,
-    '-e',
-    greedy,
-  ]
+  const words = stage.words(['run', '--as', 'story-agent', '--', process.execPath, '-e', greedy])
   const child = spawn(process.execPath, words, { cwd: `${stage.dir}/work`, stdio: ['pipe', 'pipe', 'ignore'] })
   started.push(child)
   return child

@@ -11,6 +11,7 @@ import { homedir, tmpdir, userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { type Ended, ended } from '../../examples/story/ended.ts'
 import { writeConfiguration } from '../../src/cli/init/configuration.ts'
 import { createRootAuthority, issueLeaf } from '../../src/crypto/x509.ts'
 import { probeSandbox } from '../../src/launch/sandbox.ts'
@@ -85,34 +86,13 @@ const agents: readonly Agent[] = [
   },
 ]
 
-interface Done {
-  readonly code: number | null
-  readonly out: string
-  readonly err: string
-}
-
-function ostiary(words: readonly string[], input = '', timeoutMs = 60_000): Promise<Done> {
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [bin, '--config', configFile, '--data', join(dir, 'data'), ...words], {
-      cwd: work,
-      env: { PATH: `${dirname(process.execPath)}:${process.env['PATH']}`, HOME: home, LANG: 'C.UTF-8' },
-      stdio: ['pipe', 'pipe', 'pipe'],
-    })
-    const timer = setTimeout(() => child.kill('SIGTERM'), timeoutMs)
-    const texts = { out: '', err: '' }
-    child.stdout.on('data', (text: Buffer) => {
-      texts.out += text
-    })
-    child.stderr.on('data', (text: Buffer) => {
-      texts.err += text
-    })
-    child.on('close', (code) => {
-      clearTimeout(timer)
-      resolve({ code, ...texts })
-    })
-    child.stdin.end(input)
+const ostiary = (words: readonly string[], input = '', timeoutMs = 60_000): Promise<Ended> =>
+  ended(process.execPath, [bin, '--config', configFile, '--data', join(dir, 'data'), ...words], {
+    cwd: work,
+    env: { PATH: `${dirname(process.execPath)}:${process.env['PATH']}`, HOME: home, LANG: 'C.UTF-8' },
+    input,
+    kill: { afterMs: timeoutMs, signal: 'SIGTERM' },
   })
-}
 
 /** Where the package is, installed now if need be; or why it cannot be had. */
 function install({ name, version, program }: Agent): { readonly program: string } | { readonly why: string } {

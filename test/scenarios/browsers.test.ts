@@ -1,7 +1,6 @@
 // A browser in a run: it trusts the CA, goes through the proxy, still reaches a dev server, and leaves nothing of it behind. And an MCP
 // server on its client's pipes, which is in the run like any other child.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -9,11 +8,11 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { ended } from '../../examples/story/ended.ts'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
 import { createRootAuthority, issueLeaf } from '../../src/crypto/x509.ts'
 import { probeSandbox } from '../../src/launch/sandbox.ts'
 
-const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
 const names = ['chromium', 'chromium-browser', 'google-chrome', 'chromium-headless-shell']
 const folders = (process.env['PATH'] ?? '').split(':')
 const browsers = names.flatMap((name) => folders.map((folder) => join(folder, name)).find((path) => existsSync(path)) ?? [])
@@ -72,29 +71,19 @@ after(async () => {
 })
 
 /** What a program of Node says in a run. */
-function inRun(code: string, words: readonly string[] = []): Promise<string> {
-  const run = [bin, '--config', stage.configFile, '--data', stage.dataDir, 'run', '--as', 'story-agent', ...words, '--']
+async function inRun(code: string, words: readonly string[] = []): Promise<string> {
   mkdirSync(join(home, 'work'), { recursive: true })
-  const child = spawn(process.execPath, [...run, process.execPath, '--input-type=module', '-e', code], {
+  const run = ['run', '--as', 'story-agent', ...words, '--', process.execPath, '--input-type=module', '-e', code]
+  const {
+    code: status,
+    out,
+    err,
+  } = await ended(process.execPath, stage.words(run), {
     cwd: join(home, 'work'),
-    stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, HOME: home },
+    kill: { afterMs: 60_000, signal: 'SIGKILL' },
   })
-  let out = ''
-  let errors = ''
-  child.stdout.on('data', (text: Buffer) => {
-    out += text
-  })
-  child.stderr.on('data', (text: Buffer) => {
-    errors += text
-  })
-  const late = setTimeout(() => child.kill('SIGKILL'), 60_000)
-  return new Promise((resolve) =>
-    child.on('close', (status) => {
-      clearTimeout(late)
-      resolve(status === 0 ? out : `${status}: ${out}${errors}`)
-    }),
-  )
+  return status === 0 ? out : `${status}: ${out}${err}`
 }
 
 const devServer = `

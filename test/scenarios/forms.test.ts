@@ -2,13 +2,11 @@
 // parts, uploads of several parts, and an upload that goes on at an address of the answer.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
 import { after, before, test } from 'node:test'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
 import { createRootAuthority, issueLeaf } from '../../src/crypto/x509.ts'
-import { type Heard, startWire, type Told, type Wire } from './wire.test-kit.ts'
+import { type Heard, standInForGemini, startWire, type Told, type Wire } from './wire.test-kit.ts'
 
 const host = 'generativelanguage.googleapis.com'
 const path = '/v1beta/models/gemini-2.5-flash:generateContent'
@@ -42,15 +40,9 @@ before(async () => {
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  appendFileSync(`${stage.dir}/config/vendors-ca.pem`, `\n${root.certPem}`)
-  const config = readFileSync(stage.configFile, 'utf8')
-    .replace(`"127.0.0.1:${stage.vendors.ports.gemini}"`, `"127.0.0.1:${(server.address() as AddressInfo).port}"`)
-    .replace('policies:\n', 'policies:\n  - cedar: permit (principal in Group::"story", action == Action::"state", resource);\n')
-  writeFileSync(stage.configFile, config)
-  const reload = await stage.cli(['reload'])
-  assert.equal(reload.code, 0, reload.err)
-  const stored = await stage.cli(['secret', 'set', 'gemini', '--for', 'gemini', '--stdin'], stage.geminiKey)
-  assert.equal(stored.code, 0, stored.err)
+  await standInForGemini(stage, server, root.certPem, (text) =>
+    text.replace('policies:\n', 'policies:\n  - cedar: permit (principal in Group::"story", action == Action::"state", resource);\n'),
+  )
   wire = startWire(stage)
 })
 after(async () => {

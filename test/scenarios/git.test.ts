@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { type Ended, ended } from '../../examples/story/ended.ts'
 import { createRootAuthority, issueLeaf } from '../../src/crypto/x509.ts'
 import { type GitHost, startGitHost } from '../fakes/git-host.ts'
 
@@ -52,32 +53,14 @@ policies:
       when { context.request.method == "GET" };
 `
 
-interface Done {
-  readonly code: number | null
-  readonly out: string
-  readonly err: string
-}
-
-function ostiary(words: readonly string[], input = ''): Promise<Done> {
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [bin, '--config', join(dir, 'config', 'ostiary.yaml'), '--data', join(dir, 'data'), ...words], {
-      cwd: work,
-      env: { ...process.env, HOME: home, GIT_ASKPASS: join(home, 'askpass'), GITHUB_TOKEN: own },
-      stdio: ['pipe', 'pipe', 'pipe'],
-    })
-    const texts = { out: '', err: '' }
-    child.stdout.on('data', (text: Buffer) => {
-      texts.out += text
-    })
-    child.stderr.on('data', (text: Buffer) => {
-      texts.err += text
-    })
-    child.on('close', (code) => resolve({ code, ...texts }))
-    child.stdin.end(input)
+const ostiary = (words: readonly string[], input = ''): Promise<Ended> =>
+  ended(process.execPath, [bin, '--config', join(dir, 'config', 'ostiary.yaml'), '--data', join(dir, 'data'), ...words], {
+    cwd: work,
+    env: { ...process.env, HOME: home, GIT_ASKPASS: join(home, 'askpass'), GITHUB_TOKEN: own },
+    input,
   })
-}
 
-const inRun = (command: string): Promise<Done> => ostiary(['run', '--', 'sh', '-c', command])
+const inRun = (command: string): Promise<Ended> => ostiary(['run', '--', 'sh', '-c', command])
 
 before(async () => {
   if (skip) return

@@ -1,13 +1,8 @@
 // HTTP/2 end to end: what agents speak by themselves, to a vendor that offers it and to one that does not.
 import assert from 'node:assert/strict'
-import { execFile, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { after, before, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
-
-const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
-const run = promisify(execFile)
 
 let stage: Stage
 
@@ -17,8 +12,10 @@ before(async () => {
 after(() => stage.close())
 
 async function inRun(words: readonly string[]): Promise<string> {
-  const all = [bin, '--config', stage.configFile, '--data', stage.dataDir, 'run', '--as', 'story-agent', '--', ...words]
-  return (await run(process.execPath, all, { cwd: `${stage.dir}/work`, timeout: 30_000 })).stdout
+  const run = ['run', '--as', 'story-agent', '--', ...words]
+  const { code, out, err } = await stage.inWork(run, {}, { afterMs: 30_000, signal: 'SIGTERM' })
+  assert.equal(code, 0, err)
+  return out
 }
 
 const ask = (url: string): string =>

@@ -9,6 +9,7 @@ import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { type Ended, ended } from '../../examples/story/ended.ts'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
 import { probeSandbox } from '../../src/launch/sandbox.ts'
 
@@ -26,12 +27,6 @@ before(async () => {
   assert.equal(stored.code, 0, stored.err)
 })
 after(() => stage?.close())
-
-interface Ended {
-  readonly code: number | null
-  readonly out: string
-  readonly err: string
-}
 
 /** What runs inside finds these by name; it prints one line of JSON for each thing it says. */
 const prelude = `
@@ -64,28 +59,8 @@ function inside(script: string, words: readonly string[] = []): Promise<Ended> {
   return ostiary(['run', '--as', 'story-agent', '--isolate', ...words, '--', ...command])
 }
 
-function ostiary(words: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<Ended> {
-  return start(process.execPath, [bin, '--config', stage.configFile, '--data', stage.dataDir, ...words], environment, `${stage.dir}/work`)
-}
-
-function start(program: string, words: readonly string[], environment: Readonly<Record<string, string>>, cwd: string): Promise<Ended> {
-  return new Promise((resolve) => {
-    const child = spawn(program, words, {
-      cwd,
-      env: { ...process.env, ...environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    let out = ''
-    let err = ''
-    child.stdout.on('data', (text: Buffer) => {
-      out += text
-    })
-    child.stderr.on('data', (text: Buffer) => {
-      err += text
-    })
-    child.on('close', (code) => resolve({ code, out, err }))
-  })
-}
+const ostiary = (words: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<Ended> =>
+  stage.inWork(words, environment)
 
 // biome-ignore lint/suspicious/noExplicitAny: what a script says is the test's own
 const said = ({ out, err }: Ended): readonly any[] => {
@@ -264,24 +239,10 @@ test('names are answered inside: any has an address, none an HTTPS or SVCB recor
 })
 
 test('another run is not to be had: its pointer is worthless here, and the doors of the broker are not there', { skip }, async () => {
-  const other = spawn(
-    process.execPath,
-    [
-      bin,
-      '--config',
-      stage.configFile,
-      '--data',
-      stage.dataDir,
-      'run',
-      '--as',
-      'story-agent',
-      '--',
-      'sh',
-      '-c',
-      'echo $HTTPS_PROXY; sleep 30',
-    ],
-    { cwd: `${stage.dir}/work`, stdio: ['ignore', 'pipe', 'ignore'] },
-  )
+  const other = spawn(process.execPath, stage.words(['run', '--as', 'story-agent', '--', 'sh', '-c', 'echo $HTTPS_PROXY; sleep 30']), {
+    cwd: `${stage.dir}/work`,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
   const [proxy] = (await once(other.stdout, 'data')) as [Buffer]
   const pointer = new URL(proxy.toString().trim()).username
   const done = await inside(`
@@ -414,7 +375,7 @@ test('an ordinary user of a broker of another user has the same, and gets nothin
     '-e',
     `${prelude};(async () => {${script}})()`,
   ]
-  const done = await start('setpriv', [...as, process.execPath, bin, ...words], { HOME: home }, home)
+  const done = await ended('setpriv', [...as, process.execPath, bin, ...words], { cwd: home, env: { ...process.env, HOME: home } })
   const [uid, status, mail, entered, root, afterwards] = said(done)
   assert.deepEqual(
     [uid, status, mail, root, afterwards],

@@ -1,14 +1,12 @@
 // A signed token as evidence: presented by a client itself, and by `ostiary run --evidence` for a command that never sees it.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
+import type { Ended } from '../../examples/story/ended.ts'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
 import { createFakeIssuer, type FakeIssuer } from '../fakes/issuer.ts'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
 let stage: Stage
 let issuer: FakeIssuer
 const claims = { sub: 'system:serviceaccount:agents:triage' }
@@ -27,23 +25,7 @@ before(async () => {
 })
 after(() => stage?.close())
 
-function run(words: readonly string[]): Promise<{ code: number | null; out: string; err: string }> {
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [`${root}bin/ostiary.mjs`, '--config', stage.configFile, '--data', stage.dataDir, ...words], {
-      cwd: join(stage.dir, 'work'),
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    let out = ''
-    let err = ''
-    child.stdout.on('data', (text: Buffer) => {
-      out += text
-    })
-    child.stderr.on('data', (text: Buffer) => {
-      err += text
-    })
-    child.on('close', (code) => resolve({ code, out, err }))
-  })
-}
+const run = (words: readonly string[]): Promise<Ended> => stage.inWork(words)
 
 const ask = `fetch('https://api.openai.com/v1/responses',{method:'POST',headers:{'content-type':'application/json',authorization:'Bearer '+process.env.OPENAI_API_KEY},body:JSON.stringify({model:'gpt-5',input:'hi'})}).then(async r=>console.log(r.status,(await r.text()).slice(0,200)),e=>console.log('failed',e.cause?.message??e.message))`
 

@@ -4,6 +4,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import type { Ended } from '../../examples/story/ended.ts'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
 
 const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
@@ -14,31 +15,9 @@ before(async () => {
 })
 after(() => stage?.close())
 
-interface Ended {
-  readonly code: number | null
-  readonly out: string
-  readonly err: string
-}
-
 /** `ostiary run WORDS` on the stage. */
-function ostiaryRun(words: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<Ended> {
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [bin, '--config', stage.configFile, '--data', stage.dataDir, 'run', ...words], {
-      cwd: `${stage.dir}/work`,
-      env: { ...process.env, ...environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    let out = ''
-    let err = ''
-    child.stdout.on('data', (text: Buffer) => {
-      out += text
-    })
-    child.stderr.on('data', (text: Buffer) => {
-      err += text
-    })
-    child.on('close', (code) => resolve({ code, out, err }))
-  })
-}
+const ostiaryRun = (words: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<Ended> =>
+  stage.inWork(['run', ...words], environment)
 
 /** A client that asks for each URL and says what came. */
 const asks = (...urls: readonly string[]): readonly string[] => [
@@ -69,7 +48,7 @@ test('identify: what the kernel says of a process, weak facts marked, and the ru
 })
 
 test('a host that is blocked in a run is listed at its end, in `refused` and in `watch`, each with the command that allows it', async (t) => {
-  const watching = spawn(process.execPath, [bin, '--config', stage.configFile, '--data', stage.dataDir, 'watch'])
+  const watching = spawn(process.execPath, stage.words(['watch']))
   t.after(() => watching.kill('SIGKILL'))
   let watched = ''
   watching.stdout.on('data', (text: Buffer) => {
@@ -192,11 +171,10 @@ test('a run inside a run is of the same workload or of one that lists it, never 
 })
 
 test('revoke run ends it and what was started inside of it', async () => {
-  const waiting = spawn(
-    process.execPath,
-    [bin, '--config', stage.configFile, '--data', stage.dataDir, 'run', '--as', 'story-agent', '--', ...nested('narrow', 'sleep', '30')],
-    { cwd: `${stage.dir}/work`, stdio: 'ignore' },
-  )
+  const waiting = spawn(process.execPath, stage.words(['run', '--as', 'story-agent', '--', ...nested('narrow', 'sleep', '30')]), {
+    cwd: `${stage.dir}/work`,
+    stdio: 'ignore',
+  })
   const open = async (): Promise<readonly { id: string; workload: string }[]> => (await stage.admin('GET', '/status')).runs
   for (let tries = 0; tries < 100 && !(await open()).some((one) => one.workload === 'narrow'); tries++)
     await new Promise((resolve) => setTimeout(resolve, 100))

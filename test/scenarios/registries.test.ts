@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
+import { type Ended, ended } from '../../examples/story/ended.ts'
 import { type RegistryService, yamlOf } from '../../src/cli/registries.ts'
 import { createRootAuthority, issueLeaf } from '../../src/crypto/x509.ts'
 import { classifyAddress } from '../../src/net/address.ts'
@@ -28,36 +29,17 @@ const log: string[] = []
 let found: readonly RegistryService[] = []
 const reached = new Set<string>()
 
-interface Done {
-  readonly code: number | null
-  readonly out: string
-  readonly err: string
-}
-
-function finished(
+const finished = (
   command: string,
   words: readonly string[],
   cwd = work,
   environment: Readonly<Record<string, string>> = {},
-): Promise<Done> {
-  return new Promise((resolve) => {
-    const child = spawn(command, words, { cwd, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment } })
-    const texts = { out: '', err: '' }
-    child.stdout.on('data', (text: Buffer) => {
-      texts.out += text
-    })
-    child.stderr.on('data', (text: Buffer) => {
-      texts.err += text
-    })
-    child.on('error', (error) => resolve({ code: 127, out: '', err: String(error) }))
-    child.on('close', (code) => resolve({ code, ...texts }))
-  })
-}
+): Promise<Ended> => ended(command, words, { cwd, env: { ...process.env, ...environment } })
 
 const cargo = { CARGO_HOME: join(work, 'cargo') }
-const ostiary = (...words: string[]): Promise<Done> =>
+const ostiary = (...words: string[]): Promise<Ended> =>
   finished(process.execPath, [bin, '--config', join(dir, 'config', 'ostiary.yaml'), '--data', join(dir, 'data'), ...words], work, cargo)
-const inRun = (command: string, environment: Readonly<Record<string, string>> = {}): Promise<Done> =>
+const inRun = (command: string, environment: Readonly<Record<string, string>> = {}): Promise<Ended> =>
   finished(
     process.execPath,
     [bin, '--config', join(dir, 'config', 'ostiary.yaml'), '--data', join(dir, 'data'), 'run', '--', 'sh', '-c', command],

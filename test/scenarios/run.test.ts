@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { findSecret } from '../../examples/story/attacks.ts'
+import type { Ended } from '../../examples/story/ended.ts'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
 import { probeSandbox } from '../../src/launch/sandbox.ts'
 
@@ -19,31 +20,8 @@ before(async () => {
 })
 after(() => stage?.close())
 
-function ostiaryRun(
-  words: readonly string[],
-  environment: Readonly<Record<string, string>> = {},
-): Promise<{ code: number | null; signal: NodeJS.Signals | null; out: string; err: string; pid: number }> {
-  return new Promise((resolve) => {
-    const child = spawn(
-      process.execPath,
-      [`${root}bin/ostiary.mjs`, '--config', stage.configFile, '--data', stage.dataDir, 'run', '--as', 'story-agent', '--', ...words],
-      {
-        cwd: `${stage.dir}/work`,
-        env: { ...process.env, ...environment },
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
-    )
-    let out = ''
-    let err = ''
-    child.stdout.on('data', (text: Buffer) => {
-      out += text
-    })
-    child.stderr.on('data', (text: Buffer) => {
-      err += text
-    })
-    child.on('close', (code, signal) => resolve({ code, signal, out, err, pid: child.pid ?? 0 }))
-  })
-}
+const ostiaryRun = (words: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<Ended> =>
+  stage.inWork(['run', '--as', 'story-agent', '--', ...words], environment)
 
 test('`ostiary run -- env` shows placeholders and no secret', async () => {
   const { code, out, err } = await ostiaryRun(['env'], {
@@ -100,19 +78,7 @@ test('a launcher that is killed takes its command with it, daemons included', as
   const beat = `setInterval(() => require('node:fs').writeFileSync(${JSON.stringify(mark)}, String(Date.now())), 50)`
   const launcher = spawn(
     process.execPath,
-    [
-      `${root}bin/ostiary.mjs`,
-      '--config',
-      stage.configFile,
-      '--data',
-      stage.dataDir,
-      'run',
-      '--as',
-      'story-agent',
-      '--',
-      'sh',
-      '-c',
-    ].concat('setsid "$0" -e "$1" & exec sleep 60', process.execPath, beat),
+    stage.words(['run', '--as', 'story-agent', '--', 'sh', '-c', 'setsid "$0" -e "$1" & exec sleep 60', process.execPath, beat]),
     { cwd: `${stage.dir}/work`, stdio: 'ignore' },
   )
   for (let tries = 0; !existsSync(mark); tries++) {

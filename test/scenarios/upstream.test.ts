@@ -1,14 +1,13 @@
 // A vendor that misbehaves: scripted, behind TLS, under the name of a configured service.
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { after, before, test } from 'node:test'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 import { findSecret } from '../../examples/story/attacks.ts'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
 import { createRootAuthority, issueLeaf } from '../../src/crypto/x509.ts'
-import { startWire, type Told, type Wire } from './wire.test-kit.ts'
+import { standInForGemini, startWire, type Told, type Wire } from './wire.test-kit.ts'
 
 const gemini = 'generativelanguage.googleapis.com'
 const path = '/v1beta/models/gemini-2.5-flash:generateContent'
@@ -48,14 +47,7 @@ before(async () => {
   })
   server.on('tlsClientError', () => {})
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  appendFileSync(`${stage.dir}/config/vendors-ca.pem`, `\n${root.certPem}`)
-  const there = `"127.0.0.1:${stage.vendors.ports.gemini}"`
-  const config = readFileSync(stage.configFile, 'utf8')
-  writeFileSync(stage.configFile, config.replace(there, `"127.0.0.1:${(server.address() as AddressInfo).port}"`))
-  const reload = await stage.cli(['reload'])
-  assert.equal(reload.code, 0, reload.err)
-  const stored = await stage.cli(['secret', 'set', 'gemini', '--for', 'gemini', '--stdin'], stage.geminiKey)
-  assert.equal(stored.code, 0, stored.err)
+  await standInForGemini(stage, server, root.certPem)
   wire = startWire(stage)
 })
 after(async () => {

@@ -1,11 +1,9 @@
 // Clients of others over WebSocket, unmodified but for what each needs to use a proxy: Node's own, OpenAI's SDK, Google's SDK.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
 import { after, before, test } from 'node:test'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
 
-const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
 const packages = pathToFileURL(fileURLToPath(new URL('../../node_modules/', import.meta.url))).href
 
 let stage: Stage
@@ -18,27 +16,10 @@ before(async () => {
 after(() => stage?.close())
 
 /** What a program says in a run. */
-function inRun(code: string): Promise<string> {
-  const words = [bin, '--config', stage.configFile, '--data', stage.dataDir, 'run', '--as', 'story-agent', '--']
-  const child = spawn(process.execPath, [...words, process.execPath, '--input-type=module', '-e', code], {
-    cwd: `${stage.dir}/work`,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let out = ''
-  let errors = ''
-  child.stdout.on('data', (text: Buffer) => {
-    out += text
-  })
-  child.stderr.on('data', (text: Buffer) => {
-    errors += text
-  })
-  const late = setTimeout(() => child.kill('SIGKILL'), 15_000)
-  return new Promise((resolve) =>
-    child.on('close', (status) => {
-      clearTimeout(late)
-      resolve(status === 0 ? out : `${status}: ${out}${errors}`)
-    }),
-  )
+async function inRun(code: string): Promise<string> {
+  const run = ['run', '--as', 'story-agent', '--', process.execPath, '--input-type=module', '-e', code]
+  const { code: status, out, err } = await stage.inWork(run, {}, { afterMs: 15_000, signal: 'SIGKILL' })
+  return status === 0 ? out : `${status}: ${out}${err}`
 }
 
 test("Node's own WebSocket, which heeds the proxy variables", async () => {

@@ -9,7 +9,6 @@ import { findSecret } from '../../examples/story/attacks.ts'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
 import { limits } from '../../src/model/limits.ts'
 
-const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
 const script = fileURLToPath(new URL('../fakes/socket-agent.ts', import.meta.url))
 
 interface Heard {
@@ -63,8 +62,8 @@ before(async () => {
   stage = await setStage(Date.now())
   const stored = await stage.cli(['secret', 'set', 'gemini', '--for', 'gemini', '--stdin'], stage.geminiKey)
   assert.equal(stored.code, 0, stored.err)
-  const words = [bin, '--config', stage.configFile, '--data', stage.dataDir, 'run', '--as', 'story-agent', '--']
-  agent = spawn(process.execPath, [...words, process.execPath, '--disable-warning=ExperimentalWarning', script], {
+  const words = stage.words(['run', '--as', 'story-agent', '--', process.execPath, '--disable-warning=ExperimentalWarning', script])
+  agent = spawn(process.execPath, words, {
     cwd: `${stage.dir}/work`,
     stdio: ['pipe', 'pipe', 'pipe'],
   })

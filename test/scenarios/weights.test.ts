@@ -10,11 +10,9 @@ import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { createInterface } from 'node:readline'
 import { after, before, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
 import { createRootAuthority, issueLeaf } from '../../src/crypto/x509.ts'
 
-const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
 const megabytes = Number(process.env['PAYLOAD_MB'] ?? 64)
 const idle = Number(process.env['IDLE_CONNECTIONS'] ?? 600)
 const host = 'files.example'
@@ -142,8 +140,8 @@ require('node:readline').createInterface({ input: process.stdin }).on('line', as
 `
 
 function startAgent() {
-  const words = [bin, '--config', stage.configFile, '--data', stage.dataDir, 'run', '--as', 'story-agent', '--', process.execPath]
-  const child = spawn(process.execPath, [...words, '-e', prelude], { cwd: `${stage.dir}/work`, stdio: ['pipe', 'pipe', 'inherit'] })
+  const words = stage.words(['run', '--as', 'story-agent', '--', process.execPath, '-e', prelude])
+  const child = spawn(process.execPath, words, { cwd: `${stage.dir}/work`, stdio: ['pipe', 'pipe', 'inherit'] })
   const lines = createInterface({ input: child.stdout })
   return {
     // biome-ignore lint/suspicious/noExplicitAny: what the script answers

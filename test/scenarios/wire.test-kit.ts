@@ -1,10 +1,10 @@
 // Raw bytes from inside a run: what no well-behaved client sends. Only for tests.
+import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
+import type { AddressInfo, Server } from 'node:net'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import type { Stage } from '../../examples/story/stage.ts'
-
-const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
 
 export interface Told {
   /** `connect`: CONNECT and TLS; `base`: the base-URL listener; `proxy`: the proxy listener, without CONNECT; `transparent`: TLS. */
@@ -112,9 +112,25 @@ export interface WireForm {
   readonly outside?: Readonly<Record<string, string>>
 }
 
-export function startWire(stage: Pick<Stage, 'configFile' | 'dataDir' | 'dir'>, { isolate, outside }: WireForm = {}): Wire {
-  const run = [bin, '--config', stage.configFile, '--data', stage.dataDir, 'run', '--as', 'story-agent']
-  const inRun = [...run, ...(isolate === true ? ['--isolate'] : []), '--', process.execPath]
+/** Another takes Gemini's place: trusted, dialled instead, and the key is sealed for it. `more` changes the configuration besides. */
+export async function standInForGemini(
+  stage: Stage,
+  server: Server,
+  rootPem: string,
+  more = (text: string): string => text,
+): Promise<void> {
+  appendFileSync(`${stage.dir}/config/vendors-ca.pem`, `\n${rootPem}`)
+  const there = `"127.0.0.1:${(server.address() as AddressInfo).port}"`
+  const config = readFileSync(stage.configFile, 'utf8').replace(`"127.0.0.1:${stage.vendors.ports.gemini}"`, there)
+  writeFileSync(stage.configFile, more(config))
+  const reload = await stage.cli(['reload'])
+  assert.equal(reload.code, 0, reload.err)
+  const stored = await stage.cli(['secret', 'set', 'gemini', '--for', 'gemini', '--stdin'], stage.geminiKey)
+  assert.equal(stored.code, 0, stored.err)
+}
+
+export function startWire(stage: Pick<Stage, 'words' | 'dir'>, { isolate, outside }: WireForm = {}): Wire {
+  const inRun = stage.words(['run', '--as', 'story-agent', ...(isolate === true ? ['--isolate'] : []), '--', process.execPath])
   const child = spawn(process.execPath, [...(outside === undefined ? inRun : []), '-e', script], {
     cwd: `${stage.dir}/work`,
     stdio: ['pipe', 'pipe', 'pipe'],

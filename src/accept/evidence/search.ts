@@ -1,6 +1,7 @@
 // The event loop's half of the search: asks the worker, or the reader where another user's processes are closed to us, bounded
 // in number and time, and looks again where a second owner may be the moment between fork and exec.
 import { Worker } from 'node:worker_threads'
+import { emitted } from '../../model/emitted.ts'
 import type { ProcessFacts } from '../../model/evidence.ts'
 import type { Log } from '../../model/kind.ts'
 import { limits } from '../../model/limits.ts'
@@ -134,7 +135,7 @@ function createOwnSearch(log: Log): { ask(asked: Asked, still: () => boolean): P
 
   function thread(): Worker {
     if (worker !== null) return worker
-    const started = new Worker(here('./owner-worker.ts'), { stdin: false, env: {} })
+    const started = new Worker(emitted('./owner-worker.ts', import.meta.url), { stdin: false, env: {} })
     started.unref()
     started.on('message', ({ ids, found }: { readonly ids: readonly number[]; readonly found: readonly (Found | null)[] }) => {
       searching = false
@@ -174,6 +175,3 @@ function createOwnSearch(log: Log): { ask(asked: Asked, still: () => boolean): P
 }
 
 /** Sources run as .ts, the release as .js. */
-function here(file: string): URL {
-  return new URL(import.meta.url.endsWith('.ts') ? file : file.replace(/\.ts$/, '.js'), import.meta.url)
-}
