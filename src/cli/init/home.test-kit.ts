@@ -27,8 +27,6 @@ export const planted = {
   groqCodex: `gsk_${body('l', 52)}`,
 } as const
 
-export type Planted = keyof typeof planted
-
 export function prepareHome(home: string): { readonly environment: Readonly<Record<string, string>>; readonly project: string } {
   const put = (path: string, text: string, mode = 0o600): void => {
     mkdirSync(dirname(join(home, path)), { recursive: true })
