@@ -84,7 +84,7 @@ function portsOf(parts: AdminParts): AdminPorts {
     stop: () => void setTimeout(() => void parts.stop(), 10),
     logLevel: (level) => parts.ground.log.level(level),
     credentials: { ...stored.credentials, verify: (name) => verify(inForce.world, name) },
-    explain: (asked) => explainRequest(inForce.world, asked, clock),
+    explain: (asked) => explainRequest(inForce.world, asked, { clock, revocations }),
     identify: (asked) => identifyRequest({ ...inForce.world, runs, log: parts.ground.log }, asked),
     async revoke({ run, workload, credential, undo }) {
       if (undo) {
@@ -97,7 +97,7 @@ function portsOf(parts: AdminParts): AdminPorts {
       if (credential !== undefined && !known.credentials.some((one) => one.name === credential))
         throw new Error(`there is no credential ${credential}`)
       // First nothing new, then what is open.
-      if (run === undefined) revocations.add({ workload, credential })
+      if (run === undefined) revocations.add({ workload, credential }, clock.now())
       if (run !== undefined && !runs.end(run)) throw new Refusal('runs.unknown', run)
       if (workload !== undefined) for (const one of runs.list()) if (one.workload === workload) runs.end(one.id)
       const leases = run === undefined ? inForce.obtain.revoke({ workload, credential }) : 0
@@ -165,7 +165,7 @@ function status(parts: AdminParts): Readonly<Record<string, unknown>> {
       .filter((run) => run.state !== 'ended')
       .map((run) => shown(run, runs)),
     suspensions: runs.suspensions(),
-    revoked: { workloads: [...revocations.workloads], credentials: [...revocations.credentials] },
+    revoked: { workloads: [...revocations.workloads.keys()], credentials: [...revocations.credentials.keys()] },
     warnings: [
       ...(failedReload === null ? [] : [failedReload]),
       ...custodyWarnings(config),

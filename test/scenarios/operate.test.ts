@@ -187,6 +187,27 @@ test('revoke run ends it and what was started inside of it', async () => {
   waiting.kill('SIGKILL')
 })
 
+test('explain and status tell a revocation that is in force, and how to take it back', async () => {
+  const asked = ['explain', 'POST https://api.openai.com/v1/responses', '--as', 'story-agent', '--body', '{"model":"m"}']
+  assert.equal((await stage.cli(asked)).code, 0)
+  for (const [what, name, code] of [
+    ['workload', 'story-agent', 'flow.revoked'],
+    ['credential', 'openai-story', 'obtain.revoked'],
+  ] as const) {
+    await stage.cli(['revoke', what, name])
+    const undo = `ostiary revoke ${what} ${name} --undo`
+    const told = await stage.cli(asked)
+    assert.equal(told.code, 1)
+    assert.match(told.out, new RegExp(`refused {2}${code}\\n[^]*${what} ${name} was revoked at \\d{4}-.*Z; .${undo}. takes that back`))
+    assert.match((await stage.cli(['status'])).out, new RegExp(`revoked ${what} ${name}: ${undo}`))
+    await stage.cli(['revoke', what, name, '--undo'])
+    assert.equal((await stage.cli(asked)).code, 0, 'taken back')
+  }
+  const later = await stage.cli([...asked.slice(0, -1), '{"model":"m","background":true}'])
+  assert.equal(later.code, 1)
+  assert.match(later.out, /needs `deferred` too/)
+})
+
 test('a program that hands over to one that already runs is noticed', async () => {
   const { err } = await ostiaryRun(['--as', 'story-agent', '--', 'sh', '-c', 'exit 0'])
   assert.doesNotMatch(err, /handed over/)
