@@ -64,6 +64,8 @@ export interface CallRecordLine {
   readonly messagesOut: number | null
   readonly durationMs: number | null
   readonly scrubbed: number | null
+  /** Who broke the answer off after its head had gone. */
+  readonly ended: string | null
   readonly count: number | null
   readonly notes: readonly string[]
   readonly alert: string | null
@@ -253,6 +255,7 @@ function line(entry: Numbered): CallRecordLine {
     messagesOut: entry.messagesOut ?? null,
     durationMs: entry.durationMs ?? null,
     scrubbed: entry.scrubbed ?? null,
+    ended: entry.ended ?? null,
     count: entry.count ?? null,
     notes: entry.notes ?? [],
     alert: entry.alert ?? null,

@@ -20,13 +20,14 @@ export interface CallRecord {
   /** Durable when it resolves; rejects with Refusal audit.*. */
   intent(): Promise<void>
   /** Never throws. */
-  outcome(status: number, bytesOut: number, scrubbed: number, talk?: Talk): void
+  outcome(status: number, bytesOut: number, scrubbed: number, beside?: Beside): void
   refused(refusal: Refusal): void
 }
 
-interface Talk {
-  readonly messagesIn: number
-  readonly messagesOut: number
+interface Beside {
+  readonly messagesIn?: number
+  readonly messagesOut?: number
+  readonly ended?: string
 }
 
 export interface TunnelRecord {
@@ -149,14 +150,15 @@ class OpenRecord implements CallRecord, TunnelRecord {
     this.#durable = true
   }
 
-  outcome(status: number, bytesOut: number, scrubbed: number, talk?: Talk): void {
+  outcome(status: number, bytesOut: number, scrubbed: number, beside?: Beside): void {
     const entry = this.#ended()
     entry.status = status
     entry.bytesIn = this.#body.bytesIn
     entry.bytesOut = bytesOut
     entry.scrubbed = scrubbed
-    entry.messagesIn = talk?.messagesIn
-    entry.messagesOut = talk?.messagesOut
+    entry.messagesIn = beside?.messagesIn
+    entry.messagesOut = beside?.messagesOut
+    entry.ended = beside?.ended
     this.#parts.audit.write(entry)
     this.#count(status, null)
   }
@@ -208,6 +210,7 @@ class OpenRecord implements CallRecord, TunnelRecord {
       scrubbed: undefined,
       messagesIn: undefined,
       messagesOut: undefined,
+      ended: undefined,
       notes,
     }
   }

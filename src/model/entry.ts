@@ -47,6 +47,8 @@ export interface Entry {
   readonly messagesOut?: number | undefined
   readonly durationMs?: number | undefined
   readonly scrubbed?: number | undefined
+  /** Who broke the answer off after its head had gone: it was permitted and answered all the same. */
+  readonly ended?: string | undefined
   readonly count?: number | undefined
   readonly notes?: readonly string[] | undefined
   readonly alert?: string | undefined

@@ -138,6 +138,9 @@ export class Refusal extends Error {
   }
 }
 
+/** Detail of a forward.reset that is the agent's own doing. */
+export const agentLeft = 'the agent left'
+
 /** All mistakes of a configuration at once: where, what is wrong, what to write. */
 export interface Mistake {
   readonly file: string
