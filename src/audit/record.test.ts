@@ -129,6 +129,7 @@ test('an answered call: a durable intent with everything known, an outcome, and 
     [outcome.status, outcome.bytesIn, outcome.bytesOut, outcome.durationMs, outcome.scrubbed, outcome.notes],
     [200, 42, 1_000, 250, 2, ['scrubbed']],
   )
+  for (const name of ['host', 'method', 'path', 'service', 'workload'] as const) assert.equal(outcome[name], intent[name], name)
   const [record] = (await list(records(dir))) as [CallRecordLine]
   assert.deepEqual(
     [record.kind, record.decision, record.outcome, record.status, record.durationMs],

@@ -173,7 +173,7 @@ class OpenRecord implements CallRecord, TunnelRecord {
     this.#count(null, refusal.code)
     const known = this.#known('outcome', this.#parts.clock.now())
     const sender = senderOf(this.#identity, this.#call.connection.evidence.peer)
-    const entry: Draft = this.#durable ? this.#ended() : { ...known, ...this.#ended() }
+    const entry: Draft = this.#durable ? { ...this.#ended(), action: known.action } : { ...known, ...this.#ended() }
     entry.decision = 'refuse'
     entry.code = refusal.code
     entry.status = refusal.status
@@ -194,7 +194,7 @@ class OpenRecord implements CallRecord, TunnelRecord {
   }
 
   #ended(): Draft {
-    const { id, startedAt } = this.#call
+    const { id, startedAt, target } = this.#call
     const time = this.#parts.clock.now()
     const notes = this.#notes !== null && this.#notes.length > this.#noted ? this.#notes.slice(this.#noted) : undefined
     return {
@@ -203,6 +203,10 @@ class OpenRecord implements CallRecord, TunnelRecord {
       call: id,
       workload: this.#identity?.workload,
       service: this.#service ?? undefined,
+      // Read alone, as `audit tail` shows it, it says where: its intent may stand far before it.
+      host: target.host,
+      method: target.method,
+      path: target.path,
       durationMs: Math.max(0, time - startedAt),
       status: undefined,
       bytesIn: undefined,

@@ -262,7 +262,10 @@ for (const h2 of [false, true])
     const inTime = await Promise.race([ended.then(() => true), new Promise((resolve) => setTimeout(resolve, 3_000, false).unref())])
     assert.equal(inTime, true)
     assert.deepEqual(await lastRecord(), ['answered', 'permit', 200, null, 5, 'the agent left'])
-    assert.match((await stage.cli(['audit', 'tail', '--count', '1'])).out, / 200, the agent left$/m)
+    assert.match(
+      (await stage.cli(['audit', 'tail', '--count', '1'])).out,
+      / POST generativelanguage\.googleapis\.com\/v1beta\/models\/\S+ 200, the agent left$/m,
+    )
     const metrics = await stage.admin('GET', '/metrics')
     assert.ok(!metrics.includes('agent left') && metrics.includes('ostiary_calls_total{service="gemini",status="2xx"}'), metrics)
   })
