@@ -45,29 +45,43 @@ interface Work {
 
 export async function verifyLog(options: VerifyOptions): Promise<Verification> {
   const work: Work = { dir: options.dir, findings: [], notes: [], proved: [] }
-  const checkpoint = await signedCheckpoint(work, options)
+  const text = await readCheckpointText(work.dir)
+  const checkpoint = text === null ? await unsigned(work) : signedCheckpoint(work, text, options)
   const size = checkpoint?.size ?? 0
   const since = options.since === undefined ? null : earlier(work, options.since, options.publicKey, checkpoint)
   const tree = checkpoint === null ? null : await verifyTree(work, checkpoint, since?.size ?? -1)
   if (checkpoint !== null && work.findings.length === 0) await verifyPartials(work, size)
   const journalEnd = await verifyJournal(work, checkpoint)
   const entries = Math.max(tree?.entries ?? 0, journalEnd)
-  if (checkpoint !== null && since !== null) against(work, checkpoint, since, tree, entries)
+  if (since !== null && (checkpoint !== null || text === null)) against(work, size, since, tree, entries)
   const { findings } = work
   if (checkpoint !== null && findings.length === 0) {
     work.proved.unshift(`internal: all ${size} entries below the checkpoint are those that were signed, in their order`)
   }
   if (since === null) work.notes.push('without an earlier checkpoint (--since) a rollback, a fork or a rewritten log cannot be seen')
-  if (entries > size) work.notes.push(`${entries - size} entries stand above the checkpoint: nothing is signed about them yet`)
+  if (text === null && findings.length === 0) work.notes.push(notBegun(entries))
+  else if (entries > size) work.notes.push(`${entries - size} entries stand above the checkpoint: nothing is signed about them yet`)
   return { ok: findings.length === 0, entries, checkpointSize: size, proved: work.proved, findings, notes: work.notes }
 }
 
-async function signedCheckpoint(work: Work, options: VerifyOptions): Promise<Checkpoint | null> {
-  const text = await readCheckpointText(work.dir)
-  if (text === null) {
-    work.findings.push({ kind: 'removal', at: 'checkpoint', says: 'there is no checkpoint: nothing can be proven' })
-    return null
-  }
+/** The first checkpoint comes a second after the first entry, and tiles come before it. */
+async function unsigned(work: Work): Promise<null> {
+  const tiles = await readdir(join(work.dir, 'tile')).catch(() => [])
+  if (tiles.length > 0)
+    work.findings.push({
+      kind: 'removal',
+      at: 'checkpoint',
+      says: 'tiles stand without their checkpoint: it was taken away, or the process was killed while it wrote its first',
+    })
+  return null
+}
+
+function notBegun(entries: number): string {
+  const what = entries === 0 ? 'the log is empty' : `none of the ${entries} entries is signed yet`
+  return `${what}: there has been no checkpoint, as when a process is killed before its first. Nothing is proven, and nothing is missing`
+}
+
+function signedCheckpoint(work: Work, text: string, options: VerifyOptions): Checkpoint | null {
   const opened = openCheckpoint(text, options.publicKey)
   if ('wrong' in opened) {
     work.findings.push({ kind: 'edit', at: 'checkpoint', says: `the checkpoint was changed: ${opened.wrong}` })
@@ -328,13 +342,13 @@ async function compareJournal(work: Work, first: number, entries: readonly Buffe
   }
 }
 
-function against(work: Work, now: Checkpoint, then: Checkpoint, tree: Proven | null, entries: number): void {
+function against(work: Work, size: number, then: Checkpoint, tree: Proven | null, entries: number): void {
   const head = 'against an earlier checkpoint:'
-  if (now.size < then.size) {
+  if (size < then.size) {
     work.findings.push({
       kind: 'rollback',
       at: 'checkpoint',
-      says: `the checkpoint covers ${now.size} entries, an earlier one covered ${then.size}`,
+      says: `the checkpoint covers ${size} entries, an earlier one covered ${then.size}`,
     })
     if (entries < then.size) {
       work.findings.push({
@@ -355,6 +369,6 @@ function against(work: Work, now: Checkpoint, then: Checkpoint, tree: Proven | n
       says: `this log has another history: its first ${then.size} entries are not those of the earlier checkpoint`,
     })
   } else {
-    work.proved.push(`${head} its ${then.size} entries are the first of these ${now.size}: no rollback, truncation or fork`)
+    work.proved.push(`${head} its ${then.size} entries are the first of these ${size}: no rollback, truncation or fork`)
   }
 }

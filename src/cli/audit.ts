@@ -86,6 +86,8 @@ export async function auditVerify({ dataDir, out }: Context, options: { readonly
     for (const note of verified.notes) out.line(paint('dim', printable(note)))
     for (const proved of verified.proved) out.line(printable(proved))
     const found = verified.findings.length
+    if (verified.ok && verified.checkpointSize === 0)
+      return out.line(`${paint('yellow', 'nothing to verify')}: ${verified.entries} entries, no checkpoint`)
     out.line(
       verified.ok
         ? `${paint('green', 'verified')}: ${verified.entries} entries, checkpoint at ${verified.checkpointSize}`
