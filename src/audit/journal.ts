@@ -1,10 +1,11 @@
-// The append-only journal: what an acknowledgement rests on. One write and one fdatasync, off the event loop, for all who wait.
-// It must never acknowledge before the sync returned, and never sync again after an error: the kernel has then dropped the pages.
+// The append-only journal: what an acknowledgement rests on. One synchronised write, off the event loop, for all who wait.
+// It must never acknowledge before it returned, and never write again after an error: the kernel has then dropped the pages.
+import { constants } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import type { Clock } from '../model/clock.ts'
-import { type Disk, openPatiently, syncDir } from './disk.ts'
+import { type Disk, journalFlags, openPatiently, syncDir } from './disk.ts'
 
 /** length u32, CRC-32 u32, both big-endian, before each entry. */
 export const frameHeadBytes = 8
@@ -60,7 +61,7 @@ export function putFrame(line: string, bytes: Buffer, at: number): number {
 }
 
 export async function openJournal(options: JournalOptions): Promise<Journal> {
-  const handle = await open((options.segments.at(-1) as Segment).path, 'r+')
+  const handle = await open((options.segments.at(-1) as Segment).path, journalFlags)
   await reserve(handle, options.length)
   return new Journal(options, handle)
 }
@@ -210,7 +211,7 @@ export class Journal {
       if (error !== null) return this.#fail(error)
       if (written === 0) return this.#fail(new Error('the journal could not be written: no byte was taken'))
       if (from + written < batch.used) return this.#write(batch, from + written)
-      disk.sync(this.#handle.fd, (unsynced) => (unsynced === null ? this.#synced(batch) : this.#fail(unsynced)))
+      this.#synced(batch)
     })
   }
 
@@ -237,7 +238,7 @@ export class Journal {
   async #rotate(): Promise<void> {
     const first = this.#size
     const path = join(this.#options.dir, segmentName(first))
-    const opened = await openPatiently(path, 'wx', 0o640)
+    const opened = await openPatiently(path, journalFlags | constants.O_CREAT | constants.O_EXCL, 0o640)
     await reserve(opened, 0)
     await syncDir(this.#options.dir)
     await this.#handle.close()
