@@ -99,6 +99,7 @@ export class Journal {
   #alone = true
   /** The timer is set for somebody who waits. */
   #paced = false
+  #rotates = false
 
   constructor(options: JournalOptions, handle: FileHandle) {
     this.#options = options
@@ -133,6 +134,11 @@ export class Journal {
     batch.count += 1
     if (settle !== null) batch.settles.push(settle)
     if (this.#underWay === null) this.#schedule()
+  }
+
+  /** With the next sync a new segment begins. */
+  rotate(): void {
+    this.#rotates = true
   }
 
   /** Removes closed segments whose every entry is below `index`. */
@@ -218,7 +224,8 @@ export class Journal {
   #synced(batch: Batch): void {
     this.#position += batch.used
     this.#size += batch.count
-    if (this.#position < segmentBytesMax) return this.#next(batch)
+    if (this.#position < segmentBytesMax && !this.#rotates) return this.#next(batch)
+    this.#rotates = false
     this.#rotate().then(
       () => this.#next(batch),
       (error: Error) => this.#fail(error),
@@ -237,6 +244,11 @@ export class Journal {
 
   async #rotate(): Promise<void> {
     const first = this.#size
+    // One that is left before it is full ends where its entries do, before there is another: zeros in between are damage.
+    if (this.#position < segmentBytesMax) {
+      await this.#handle.truncate(this.#position)
+      await this.#handle.sync()
+    }
     const path = join(this.#options.dir, segmentName(first))
     const opened = await openPatiently(path, journalFlags | constants.O_CREAT | constants.O_EXCL, 0o640)
     await reserve(opened, 0)

@@ -7,6 +7,7 @@ import { limits } from '../model/limits.ts'
 import { compareRows, type Finding, type Named } from './compare.ts'
 import { listSegments, readSegment } from './journal-read.ts'
 import { type Checkpoint, openCheckpoint } from './note.ts'
+import { prunedBelow } from './prune.ts'
 import { readCheckpointText } from './recover.ts'
 import { readTile, splitBundle, tilePath, tileWidth } from './tiles.ts'
 import { createTree, leafHash } from './tree.ts'
@@ -18,8 +19,10 @@ const hashBytes = 32
 
 export interface Verification {
   readonly ok: boolean
-  /** Entries that the files hold, those that no checkpoint covers yet included. */
+  /** Entries of the log, those that no checkpoint covers yet and those that were pruned included. */
   readonly entries: number
+  /** Entries below this one were pruned, as the log itself says: only their hashes are left. */
+  readonly pruned: number
   readonly checkpointSize: number
   /** Sentences that begin with `internal:` or `against an earlier checkpoint:`. */
   readonly proved: readonly string[]
@@ -58,10 +61,12 @@ export async function verifyLog(options: VerifyOptions): Promise<Verification> {
   if (checkpoint !== null && findings.length === 0) {
     work.proved.unshift(`internal: all ${size} entries below the checkpoint are those that were signed, in their order`)
   }
+  const pruned = tree?.pruned ?? 0
+  if (pruned > 0) work.notes.push(`entries 0 to ${pruned - 1} were pruned, as the log itself says: their hashes are left, and are verified`)
   if (since === null) work.notes.push('without an earlier checkpoint (--since) a rollback, a fork or a rewritten log cannot be seen')
   if (text === null && findings.length === 0) work.notes.push(notBegun(entries))
   else if (entries > size) work.notes.push(`${entries - size} entries stand above the checkpoint: nothing is signed about them yet`)
-  return { ok: findings.length === 0, entries, checkpointSize: size, proved: work.proved, findings, notes: work.notes }
+  return { ok: findings.length === 0, entries, pruned, checkpointSize: size, proved: work.proved, findings, notes: work.notes }
 }
 
 /** The first checkpoint comes a second after the first entry, and tiles come before it. */
@@ -107,6 +112,7 @@ function earlier(work: Work, text: string, key: KeyObject, now: Checkpoint | nul
 
 interface Proven {
   readonly entries: number
+  readonly pruned: number
   /** The leaf hashes hash to the signed root. */
   readonly trusted: boolean
   /** Root at the size of the earlier checkpoint; null where the log is shorter. */
@@ -115,6 +121,7 @@ interface Proven {
 
 async function verifyTree(work: Work, checkpoint: Checkpoint, thenSize: number): Promise<Proven> {
   const { size } = checkpoint
+  const pruned = await prunedBelow(work.dir, size)
   const above: { level: number; hashes: Buffer[] }[] = []
   const upper = createUpper(work.dir, above)
   const edge: Buffer[] = []
@@ -126,8 +133,9 @@ async function verifyTree(work: Work, checkpoint: Checkpoint, thenSize: number):
   const wrongTiles: Finding[] = []
   for (let bundle = 0; bundle * tileWidth < size; bundle += 1) {
     const width = Math.min(tileWidth, size - bundle * tileWidth)
-    const is = (await bundleEntries(work.dir, bundle, width)).map(leafHash)
     const should = await tileHashes(work.dir, bundle, width, wrongTiles)
+    const found = (await bundleEntries(work.dir, bundle, width)).map(leafHash)
+    const is = found.length === 0 && should !== null && (bundle + 1) * tileWidth <= pruned ? should : found
     held += is.length
     const same = should === null || (is.length === width && is.every((hash, i) => hash.equals(should[i] as Buffer)))
     if (!same && rows.base < 0) {
@@ -163,7 +171,7 @@ async function verifyTree(work: Work, checkpoint: Checkpoint, thenSize: number):
   }
   // Levels above a changed tile were compared with what it hashes to, and are blameless where the entries themselves hold.
   work.findings.push(...wrongTiles.filter((one) => !entriesHold || !one.at.startsWith('tile/') || one.at.startsWith('tile/0/')))
-  return { entries: held, trusted: trusted || entriesHold, rootThen: entriesHold ? null : rootThen }
+  return { entries: held, pruned, trusted: trusted || entriesHold, rootThen: entriesHold ? null : rootThen }
 }
 
 function unlocated(size: number, tiles: readonly Finding[]): Finding {

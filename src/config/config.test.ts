@@ -521,3 +521,16 @@ describe('places', () => {
     assert.equal(meant('zzzzzz', ['a', 'b']), 'one of: a, b')
   })
 })
+
+test('audit: how long it is kept and where its checkpoints go; a copy beside the log is none', () => {
+  assert.deepEqual(parse('trustDomain: acme.example\n').audit, { keepDays: null, copies: [] })
+  const dir = place({ 'o.yaml': 'trustDomain: acme.example\naudit: { keepDays: 90, copies: [there, /mnt/there] }\n' })
+  assert.deepEqual(read(join(dir, 'o.yaml')).audit, { keepDays: 90, copies: [join(dir, 'there'), '/mnt/there'] })
+  const beside = wrongWith('trustDomain: acme.example\ndataDir: data\naudit: { keepDays: 0, copies: [data/audit] }\n')
+  assert.deepEqual(
+    brief(beside)
+      .map((one) => one.replace(/\/\S*\//, ''))
+      .sort(),
+    ['3 audit.copies.0: audit lies beside the log: who changes one changes both', '3 audit.keepDays: Too small: expected number to be >=1'],
+  )
+})

@@ -78,6 +78,8 @@ export interface Config {
   readonly credentials: readonly CredentialRule[]
   readonly conditions: readonly Chosen[]
   readonly policies: readonly PolicyText[]
+  /** `keepDays` null: all is kept. */
+  readonly audit: { readonly keepDays: number | null; readonly copies: readonly string[] }
   readonly suspension: { readonly trips: number; readonly windowMs: number }
   /** Every file that was read, for custody checks and change watching. */
   readonly files: readonly string[]

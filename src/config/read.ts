@@ -116,6 +116,7 @@ function build(reading: Reading, shape: FileShape): Config {
       ([name, chosen]) => read.one(['conditions', name], chosen, options.kinds.condition) ?? [],
     ),
     policies: readPolicies(reading, shape.policies),
+    audit: { keepDays: shape.audit.keepDays ?? null, copies: shape.audit.copies.map((dir) => pathFrom(source.base, dir)) },
     suspension: { trips: shape.suspension.trips, windowMs: shape.suspension.windowSeconds * 1_000 },
     files: reading.files,
     believed: reading.believed,

@@ -169,6 +169,9 @@ export const limits = {
   refusedTilesMax: 512,
   recoveredIdsMax: 64,
   checkpointMs: 1_000,
+  /** How long a copy of the last checkpoint elsewhere may hold up the end. */
+  copyWaitMs: 2_000,
+  pruneEveryMs: 3_600_000,
   refusalWindowMs: 1_000,
   refusalSendersMax: 4_096,
   auditBytesPerSecondPerWorkload: 32 * 1024 * 1024,
