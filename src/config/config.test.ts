@@ -248,7 +248,7 @@ policies:
       mistakes.map((one) => `${one.line} ${one.write}`),
       [
         '3 did you mean process?',
-        '5 hosts: [api.crm.example], slot: { header: X-Api-Key }   or, of the catalog, one of: openai, anthropic, gemini, github, github-objects',
+        '5 hosts: [api.crm.example], slot: { header: X-Api-Key }   or, of the catalog, one of: openai, anthropic, gemini, github, github-objects, aws',
         '7 did you mean time-window?',
       ],
     )

@@ -9,6 +9,7 @@ import type { Identity } from '../model/identity.ts'
 import type { Log } from '../model/kind.ts'
 import type { Limits } from '../model/limits.ts'
 import { ConfigMistakes, Refusal } from '../model/refusal.ts'
+import { signsBody } from '../model/scope.ts'
 import type { Service } from '../model/service.ts'
 import type { Target } from '../model/target.ts'
 import { type BodyRead, nothingRead } from './body.ts'
@@ -116,7 +117,11 @@ export function createDecide(parts: DecideParts): Decider {
   }
   return {
     version: world.version,
-    decide: (call, identity) => decideCall(world, lookup, call, identity),
+    decide: (call, identity) => {
+      const decision = decideCall(world, lookup, call, identity)
+      if (!waitsForBody(call)) return decision
+      return Promise.resolve(decision).then((made) => world.reading.toSign(call, identity).then(() => made))
+    },
     decideMessage: (call, identity, read) => decideCall(world, lookup, call, identity, read),
     decideTunnel: (call, identity) => decideTunnel(world, call, identity),
     decideAgain(identity, target, facts, read) {
@@ -233,6 +238,10 @@ async function decideDeferred(
   }
   if (defers ?? (await world.reading.defers(service, call, identity))) throw refused
   return decision
+}
+
+function waitsForBody({ service, target, head, body }: Call): boolean {
+  return service !== null && body.whole === null && body.length !== 0 && signsBody(service, target, head)
 }
 
 /** Of the method, and of the path, as frameworks and gateways read them. */

@@ -26,6 +26,8 @@ export interface Reading {
   defersNow(service: Service, call: Asking): boolean | undefined
   /** Does the body ask for work that goes on after its answer? What cannot be read plainly is taken to. */
   defers(service: Service, call: Asking, identity: Identity): Promise<boolean>
+  /** Reads the body whole, where its hash will be signed: what is permitted only. */
+  toSign(call: Asking, identity: Identity): Promise<void>
 }
 
 export function createReading(limits: Limits): Reading {
@@ -88,6 +90,11 @@ export function createReading(limits: Limits): Reading {
       } catch (error) {
         return takenToDefer(error)
       }
+    },
+    async toSign(call, identity) {
+      await hold(call, identity, limits.signedBodyBytesMax).catch((error) => {
+        throw error instanceof Refusal && error.code === 'decide.body_unreadable' ? new Refusal('decide.signed_body') : error
+      })
     },
   }
 }

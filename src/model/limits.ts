@@ -93,6 +93,8 @@ export const limits = {
   readBodyBytesMax: 4 * 1024 * 1024,
   /** A body that is only searched for one flag: longer is taken to hold it. Agents that send pictures reach megabytes. */
   searchedBodyBytesMax: 16 * 1024 * 1024,
+  /** A body of which the client has stated no hash, for a signature: AWS takes 20 MB and a little at Bedrock. */
+  signedBodyBytesMax: 32 * 1024 * 1024,
   heldBodiesPerWorkloadBytesMax: 512 * 1024 * 1024,
   jsonDepthMax: 64,
   memoPerWorkloadMax: 2_000,
