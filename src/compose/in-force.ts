@@ -70,7 +70,7 @@ export function createInForce({ first, configFile, ground, hosts, changed }: InF
   }
 
   const watcher = watchFiles(
-    () => config.files,
+    () => config,
     async () => {
       lastReload = await reloadUnseen(ground, () => reload(false))
       if (lastReload !== null) ground.log.warn(lastReload)

@@ -522,6 +522,13 @@ describe('places', () => {
   })
 })
 
+test('patterns are told, so that what comes to fit one is noticed', () => {
+  const dir = place({ 'o.yaml': 'trustDomain: acme.example\npolicies: [p/*.cedar, one.cedar]\n', 'p/a.cedar': '', 'one.cedar': '' })
+  assert.deepEqual(read(join(dir, 'o.yaml')).patterns, [join(dir, 'p/*.cedar')])
+  const folder = place({ 'a.yaml': 'trustDomain: acme.example\n' })
+  assert.deepEqual(read(folder).patterns, [join(folder, '*.{yaml,yml}')])
+})
+
 test('audit: how long it is kept and where its checkpoints go; a copy beside the log is none', () => {
   assert.deepEqual(parse('trustDomain: acme.example\n').audit, { keepDays: null, copies: [] })
   const dir = place({ 'o.yaml': 'trustDomain: acme.example\naudit: { keepDays: 90, copies: [there, /mnt/there] }\n' })
