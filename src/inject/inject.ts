@@ -10,6 +10,7 @@ import type { Identity } from '../model/identity.ts'
 import { limits } from '../model/limits.ts'
 import type { Edits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
+import { scopeOf } from '../model/scope.ts'
 import { Secret } from '../model/secret.ts'
 import type { Service } from '../model/service.ts'
 import { signCall, signedAnew } from './sign-call.ts'
@@ -129,7 +130,7 @@ function editsFor(call: Call, service: Service, credential: Credential, slots: S
   }
   // RFC 9110 §14.2 lets whoever answers ignore it: with a credential in the request no answer comes in parts, or a secret that is
   // echoed could come half in one and half in another, where no search finds it.
-  if (credential.kind !== 'none' && head.get('range') !== undefined) more.push('range', 'if-range')
+  if (mayEcho(call, service, credential) && head.get('range') !== undefined) more.push('range', 'if-range')
   if (call.upgrade !== undefined) {
     // What is read must be readable: no extension is ever agreed on (RFC 6455 §9.1).
     more.push('sec-websocket-extensions')
@@ -171,6 +172,12 @@ function editsFor(call: Call, service: Service, credential: Credential, slots: S
     set,
     target: query === target.query ? null : Buffer.from(`${target.path}${query}`, 'latin1'),
   }
+}
+
+/** Of a pair of AWS only a session token is sent, and S3, whose clients fetch in parts and trust that they get them, never echoes it. */
+function mayEcho({ target }: Call, service: Service, credential: Credential): boolean {
+  if (credential.kind === 'sigv4') return credential.sessionToken !== null && scopeOf(service, target.host)?.service !== 's3'
+  return credential.kind !== 'none'
 }
 
 const bearer = Buffer.from('Bearer ')

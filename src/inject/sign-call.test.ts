@@ -214,3 +214,11 @@ test('a lease that has ended signs nothing', () => {
     (error) => error instanceof Refusal && error.code === 'obtain.revoked',
   )
 })
+
+test('a part of an object is asked for as the client asks; where an answer could show a token it is not', () => {
+  const range = 'Range: bytes=0-9'
+  const s3Signed = authorization(mine, 'eu-central-1/s3')
+  assert.match(ask({ host: s3, method: 'GET', target: '/a', fields: [s3Signed, range], token }).text, /^Range: bytes=0-9$/m)
+  assert.match(ask({ fields: [authorization(), range] }).text, /^Range: bytes=0-9$/m)
+  assert.doesNotMatch(ask({ fields: [authorization(), range], token }).text, /^Range/m)
+})

@@ -72,3 +72,14 @@ test('the key itself is left as it was', () => {
   signature(toSign(suite.cases[0]), 'AKID', key)
   assert.equal(key.toString(), 'secret')
 })
+
+test('an encoded slash of a key of S3 stays one', () => {
+  const asked = { ...toSign(suite.cases[0]), encodedOnce: true }
+  for (const [path, same] of [
+    ['/a%2Fb/c%2bd', '/a%2Fb/c%2Bd'],
+    ["/a'b(c)", '/a%27b%28c%29'],
+    ['/a%zz', '/a%25zz'],
+    ['/a//b/../c', '/a//b/../c'],
+  ] as const)
+    assert.equal(canonicalRequest({ ...asked, path }).text.split('\n')[1], same)
+})

@@ -52,7 +52,8 @@ export function canonicalRequest({ method, path, query, fields, payload, encoded
   const names = [...byName.keys()].sort()
   const lines = names.map((name) => `${name}:${byName.get(name)?.join(',')}\n`).join('')
   const signed = names.join(';')
-  const at = encodedOnce ? encoded(decoded(path), '/') : encoded(normalized(path), '/')
+  const segments = (encodedOnce ? path : normalized(path)).split('/')
+  const at = segments.map((one) => encoded(encodedOnce ? decoded(one) : one)).join('/')
   return { text: `${method}\n${at}\n${canonicalQuery(query)}\n${lines}\n${signed}\n${payload}`, signed }
 }
 
@@ -95,9 +96,9 @@ function normalized(path: string): string {
   return `/${kept.join('/')}${kept.length > 0 && path.endsWith('/') ? '/' : ''}`
 }
 
-/** RFC 3986 §2.3: every byte but the unreserved ones, and those that stay. */
-function encoded(text: string, stays = ''): string {
-  return text.replace(/[^\w.~-]/g, (one) => (one === stays ? one : `%${one.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`))
+/** RFC 3986 §2.3: every byte but the unreserved ones. */
+function encoded(text: string): string {
+  return text.replace(/[^\w.~-]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)
 }
 
 function decoded(text: string): string {

@@ -35,6 +35,13 @@ const converse = JSON.stringify({
   metrics: { latencyMs: 1 },
 })
 
+function answerOf(host: string, method: string): readonly [type: string, text: string] {
+  if (host.startsWith('sts.')) return ['text/xml', identity]
+  if (!host.includes('.s3.')) return ['application/json', converse]
+  // Clients take any body of a 200 that is no XML for an error.
+  return ['text/plain', method === 'GET' ? 'Hello from a stand-in' : '']
+}
+
 /** `key` may change: a vendor's key does. */
 export async function startAws(certificate: { readonly cert: string; readonly key: string }, key: () => AwsKey): Promise<AwsHost> {
   const seen: AwsSeen[] = []
@@ -55,7 +62,7 @@ export async function startAws(certificate: { readonly cert: string; readonly ke
       const path = request.url ?? '/'
       const wrong = wrongWith({ method: request.method ?? '', target: path, fields, body }, key(), awsHosts[host] ?? 'nobody', Date.now())
       seen.push({ path, version: request.httpVersion, headers: request.headers as Record<string, string>, body, wrong })
-      const [type, text] = host.startsWith('sts.') ? ['text/xml', identity] : ['application/json', converse]
+      const [type, text] = answerOf(host, request.method ?? '')
       response.writeHead(wrong === null ? 200 : 403, { 'content-type': wrong === null ? type : 'text/plain' })
       response.end(request.method === 'HEAD' ? undefined : (wrong ?? text))
     })
