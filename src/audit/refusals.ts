@@ -1,6 +1,5 @@
-// Equal refusals of one sender within a window become one entry with a count (DESIGN invariant 9). The very first is written at once,
-// so that it can be looked up; what follows is one entry a window until one passes without any. It must never hold more than
-// sendersMax windows open.
+// Equal refusals of one sender within a window become one entry with a count (DESIGN invariant 9): the first is written at once, so
+// that it can be looked up, the others follow together. It must never hold more than sendersMax windows open.
 import type { Entry } from '../model/entry.ts'
 import type { Log } from '../model/kind.ts'
 
@@ -29,19 +28,9 @@ export function createRefusals(options: Options): { add(entry: Entry, sender: st
   }
 
   function flush(): void {
-    for (const [key, window] of windows) {
-      if (window.count > 0) write({ ...window.last, count: window.count }, window.sender)
-      else windows.delete(key)
-      window.count = 0
-    }
-  }
-
-  function arm(): void {
-    timer ??= setTimeout(() => {
-      timer = null
-      flush()
-      if (windows.size > 0) arm()
-    }, options.windowMs)
+    timer = null
+    for (const window of windows.values()) if (window.count > 0) write({ ...window.last, count: window.count }, window.sender)
+    windows.clear()
   }
 
   return {
@@ -53,12 +42,9 @@ export function createRefusals(options: Options): { add(entry: Entry, sender: st
         window.count += 1
         return
       }
-      if (windows.size >= options.sendersMax) {
-        flush()
-        windows.clear()
-      }
+      if (windows.size >= options.sendersMax) flush()
       windows.set(key, { sender, last: entry, count: 0 })
-      arm()
+      timer ??= setTimeout(flush, options.windowMs)
       write(entry, sender)
     },
     close() {

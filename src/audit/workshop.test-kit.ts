@@ -67,29 +67,34 @@ export function entry(call: string, more: Partial<Entry> = {}): Entry {
 }
 
 export interface WatchedDisk extends Disk {
-  /** `write N`, `written` in the order in which they happened. */
+  /** `write N`, `sync`, `synced` in the order in which they happened. */
   readonly events: string[]
-  /** Fails the next write with EIO. */
-  fail: boolean
+  /** Fails the next sync or write with EIO. */
+  fail: '' | 'sync' | 'write'
   /** Takes at most this many bytes a write. */
   bytesMax: number
-  /** While set, writes wait until it is called. */
+  /** While set, syncs wait until it is called. */
   held: (() => void)[] | null
 }
 
 export function watchedDisk(): WatchedDisk {
   const disk: WatchedDisk = {
     events: [],
-    fail: false,
+    fail: '',
     bytesMax: Number.POSITIVE_INFINITY,
     held: null,
     write(fd, bytes, offset, length, position, done) {
       disk.events.push(`write ${length}`)
-      if (disk.fail) return void setImmediate(done, new Error('EIO: write'), 0)
+      if (disk.fail === 'write') return void setImmediate(done, new Error('EIO: write'), 0)
+      realDisk.write(fd, bytes, offset, Math.min(length, disk.bytesMax), position, done)
+    },
+    sync(fd, done) {
+      disk.events.push('sync')
+      if (disk.fail === 'sync') return void setImmediate(done, new Error('EIO: fdatasync'))
       const go = () =>
-        realDisk.write(fd, bytes, offset, Math.min(length, disk.bytesMax), position, (error, written) => {
-          disk.events.push('written')
-          done(error, written)
+        realDisk.sync(fd, (error) => {
+          disk.events.push('synced')
+          done(error)
         })
       if (disk.held === null) go()
       else disk.held.push(go)
