@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { brokerFlags, nodeFlags } from '../src/deploy/units.ts'
 import { freePort, type Ground, root } from './ground.ts'
 import type { Peer } from './peers.ts'
 
@@ -34,7 +35,7 @@ export async function us(ground: Ground, choice: Choice = {}): Promise<Us> {
   }
   const ca = join(dir, 'store.run', 'ca.pem')
   // As bin/ostiary.mjs starts it: NODE_OPTIONS would be refused, and rightly.
-  const flags = ['--disallow-code-generation-from-strings', '--disable-warning=ExperimentalWarning', '--max-semi-space-size=32']
+  const flags = [...nodeFlags, ...brokerFlags]
   const program =
     choice.preload === undefined ? [] : [process.execPath, ...flags, `--import=${choice.preload}`, join(root, 'src', 'main.ts')]
   const words = [...(program.length > 0 ? [...program, ...cli.slice(2)] : cli), 'start']

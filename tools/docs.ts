@@ -185,6 +185,7 @@ function slotWords(slot: Slot): string {
   if (slot.kind === 'bearer') return '`Authorization: Bearer`'
   if (slot.kind === 'basic') return '`Authorization: Basic`'
   if (slot.kind === 'subprotocol') return `entry ${code(`${slot.prefix}…`)} of \`Sec-WebSocket-Protocol\``
+  if (slot.kind === 'sigv4') return '`Authorization: AWS4-HMAC-SHA256`, signed anew'
   return `${slot.kind} ${code(slot.name)}`
 }
 
@@ -204,10 +205,16 @@ function servicePart(service: Service): string {
     ...(byHost ? [rule.hosts?.join(', ') ?? 'any'] : []),
     code(`${rule.path}${rule.query ?? ''}`),
   ])
-  const variables = [...service.keyVariables, ...service.baseUrlVariables.map((one) => one.name)].map(code).join(', ')
+  const variables = [
+    ...service.keyVariables,
+    ...Object.keys(service.runVariables ?? {}).filter((name) => service.runVariables?.[name] !== null),
+    ...service.baseUrlVariables.map((one) => one.name),
+  ]
+    .map(code)
+    .join(', ')
   return `## ${service.name}
 
-- hosts: ${service.hosts.map(code).join(', ')} (${service.scheme}, port ${service.port})
+- hosts: ${service.hosts.map(code).join(', ') || 'those that the configuration names'} (${service.scheme}, port ${service.port})
 ${service.credential === 'none' ? `- takes no credential; methods ${service.methods.join(', ')}` : credentialWords(service, variables)}
 
 ${rules.length === 0 ? '' : table(['action', 'methods', ...(byHost ? ['hosts'] : []), 'path'], rules)}`

@@ -49,6 +49,21 @@ export function createPrinter(json: boolean): Printer {
   }
 }
 
+/** The last words: how many lines held and, where all did, what a newcomer does next. */
+export function ending(checks: readonly Check[], seconds: number, kept: boolean): string {
+  const failed = checks.filter((check) => !check.ok).length
+  if (failed > 0) return `\n${failed} of ${checks.length} lines did not hold, ${seconds} s.\n`
+  const held = `\nAll ${checks.length} lines held, ${seconds} s.\n`
+  // What to try on what was left running is said by then.
+  if (kept) return held
+  return `${held}
+Next:
+  bin/ostiary.mjs init --dry-run     finds keys on this machine, changes nothing
+  docs/guide/first-ten-minutes.md    from there to an agent that holds none
+  npm start -- --keep                leaves this stage running, to look around
+`
+}
+
 /** Outside text never moves the cursor (invariant 16). */
 function printable(text: string): string {
   return text.replace(/[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g, '?')

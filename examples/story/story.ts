@@ -3,7 +3,7 @@
 import { copyFileSync, cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { attacks, findSecret } from './attacks.ts'
-import { createPrinter, type Printer } from './print.ts'
+import { createPrinter, ending, type Printer } from './print.ts'
 import { type Agent, type Stage, setStage } from './stage.ts'
 
 if (Number(process.versions.node.split('.')[0]) < 26) {
@@ -35,12 +35,7 @@ try {
 const ok = print.checks.length > 20 && print.checks.every((check) => check.ok)
 const seconds = Math.round((performance.now() - started) / 100) / 10
 if (args.has('--json')) process.stdout.write(`${JSON.stringify({ ok, seconds, checks: print.checks }, null, 2)}\n`)
-else {
-  const failed = print.checks.filter((check) => !check.ok).length
-  process.stdout.write(
-    `\n${failed === 0 ? `All ${print.checks.length} lines held` : `${failed} of ${print.checks.length} lines did not hold`}, ${seconds} s.\n`,
-  )
-}
+else process.stdout.write(ending(print.checks, seconds, args.has('--keep')))
 process.exitCode = ok ? 0 : 1
 
 async function story(stage: Stage, print: Printer): Promise<void> {

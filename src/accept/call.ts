@@ -5,9 +5,9 @@ import { BodyReader } from '../http/read-body.ts'
 import { type Framing, noBody, type RequestMessage } from '../http/read-head.ts'
 import { lastChunk, writePiece, writeWhole } from '../http/write-body.ts'
 import { writeResponseHead } from '../http/write-head.ts'
-import type { Answered, Call, ConnectionMemory } from '../model/call.ts'
+import type { Call, ConnectionMemory } from '../model/call.ts'
 import type { Edits, Flow, ResponseHead, Sink } from '../model/message.ts'
-import { Refusal } from '../model/refusal.ts'
+import { agentLeft, Refusal } from '../model/refusal.ts'
 import type { Service } from '../model/service.ts'
 import type { AgentUpgrade, Opened } from '../model/socket.ts'
 import type { Target } from '../model/target.ts'
@@ -65,6 +65,7 @@ export class AgentCall implements Call {
   readonly upgrade?: AgentUpgrade
   body: Flow
   bytesIn = 0
+  bytesOut = -1
   readonly #to: Connection
   readonly #owner: ConnectionOwner
   #reader: BodyReader | null = null
@@ -190,10 +191,10 @@ export class AgentCall implements Call {
     return this.#presence.whenGone(run)
   }
 
-  answer(head: ResponseHead, edits: Edits, body: Flow): Promise<Answered> {
+  answer(head: ResponseHead, edits: Edits, body: Flow): Promise<void> {
     if (this.gone || this.#done || this.#answerBegun) {
       body.cancel()
-      return Promise.reject(new Refusal('forward.reset', 'the agent left'))
+      return Promise.reject(new Refusal('forward.reset', agentLeft))
     }
     const { socket } = this.#to
     const keepAlive = this.#mayKeep()
@@ -207,6 +208,7 @@ export class AgentCall implements Call {
       return Promise.reject(error)
     }
     this.#answerBegun = true
+    this.bytesOut = 0
     const { whole } = body
     if (whole === null && !bodiless) {
       socket.write(bytes)
@@ -214,12 +216,13 @@ export class AgentCall implements Call {
     }
     if (whole === null) body.cancel()
     writeWhole(socket, bytes, bodiless ? nothing : (whole ?? nothing))
+    if (!bodiless) this.bytesOut = whole?.length ?? 0
     this.#finish(keepAlive)
-    return Promise.resolve({ bytes: bodiless ? 0 : (whole?.length ?? 0) })
+    return Promise.resolve()
   }
 
   #open(head: ResponseHead, edits: Edits, cut: () => void): Opened {
-    if (this.gone || this.#done || this.#answerBegun) throw new Refusal('forward.reset', 'the agent left')
+    if (this.gone || this.#done || this.#answerBegun) throw new Refusal('forward.reset', agentLeft)
     const bytes = writeResponseHead(head, edits, noBody, true)
     this.#answerBegun = true
     this.#done = true
@@ -231,9 +234,8 @@ export class AgentCall implements Call {
     return { socket, rest }
   }
 
-  #stream(body: Flow, keepAlive: boolean): Promise<Answered> {
+  #stream(body: Flow, keepAlive: boolean): Promise<void> {
     return new Promise((resolve, reject) => {
-      let bytes = 0
       const broken = (error: Error): void => {
         this.#answering = null
         // The head is gone: only a cut tells the agent that its answer is not complete.
@@ -244,22 +246,23 @@ export class AgentCall implements Call {
       body.start({
         data: (chunk) => {
           if (this.#answering === null) return false
-          bytes += chunk.length
-          if (body.length >= 0 && bytes > body.length) {
+          if (body.length >= 0 && this.bytesOut + chunk.length > body.length) {
             body.cancel()
             broken(new Refusal('forward.bad_answer', 'the body is longer than it said'))
             return false
           }
           this.#moved = this.#owner.monotonic()
+          this.bytesOut += chunk.length
           return writePiece(this.#to.socket, chunk, body.length < 0)
         },
         end: (trailers) => {
           if (this.#answering === null) return
-          if (body.length >= 0 && bytes !== body.length) return broken(new Refusal('forward.reset', 'the body is shorter than it said'))
+          if (body.length >= 0 && this.bytesOut !== body.length)
+            return broken(new Refusal('forward.reset', 'the body is shorter than it said'))
           this.#answering = null
           if (body.length < 0) this.#to.socket.write(lastChunk(trailers))
           this.#finish(keepAlive)
-          resolve({ bytes })
+          resolve()
         },
         fail: (error) => {
           if (this.#answering !== null) broken(error)
@@ -312,7 +315,7 @@ export class AgentCall implements Call {
   /** The agent is gone. */
   left(): void {
     if (this.#done || this.gone) return
-    const reset = new Refusal('forward.reset', 'the agent left')
+    const reset = new Refusal('forward.reset', agentLeft)
     const answering = this.#answering
     this.#answering = null
     this.#presence.leave()

@@ -104,13 +104,7 @@ export function intercept(
       done(null, secureContext)
     },
   })
-  // A loop that was busy may find both: the rest of a handshake that lies here already is read first.
-  const late = setTimeout(() => setImmediate(() => secured || overdue()), options.limits.handshakeMs)
-  let secured = false
-  const overdue = (): void => {
-    if (!socket.destroyed) refused ??= new Refusal('accept.not_tls', 'no end of the handshake in time')
-    socket.destroy()
-  }
+  const late = setTimeout(() => socket.destroy(), options.limits.handshakeMs)
   secure.on('error', () => secure.destroy())
   socket.once('close', () => {
     clearTimeout(late)
@@ -120,7 +114,6 @@ export function intercept(
     }
   })
   secure.once('secure', () => {
-    secured = true
     clearTimeout(late)
     secure.disableRenegotiation()
     // RFC 6066 §3: no SNI for an IP literal; a name without one could be meant for anybody.

@@ -4,9 +4,9 @@ import { constants, type ServerHttp2Stream } from 'node:http2'
 import { FlowSource, wholeFlow } from '../http/flow.ts'
 import { answerToList } from '../http/h2-head.ts'
 import { type Framing, noBody, type RequestMessage } from '../http/read-head.ts'
-import type { Answered, Call, ConnectionMemory } from '../model/call.ts'
+import type { Call, ConnectionMemory } from '../model/call.ts'
 import type { Edits, Flow, ResponseHead, Sink } from '../model/message.ts'
-import { Refusal } from '../model/refusal.ts'
+import { agentLeft, Refusal } from '../model/refusal.ts'
 import type { Service } from '../model/service.ts'
 import type { Target } from '../model/target.ts'
 import type { Aimed } from './call.ts'
@@ -36,6 +36,7 @@ export class H2Call implements Call {
   readonly connection: ConnectionMemory
   body: Flow
   bytesIn = 0
+  bytesOut = -1
   readonly #stream: ServerHttp2Stream
   readonly #owner: H2CallOwner
   readonly #leadBack: LeadBack | undefined
@@ -108,7 +109,7 @@ export class H2Call implements Call {
       const complete = !stream.aborted && !this.gone && (length < 0 || length === this.bytesIn)
       if (this.#source === source) this.#source = null
       if (complete) source.end([])
-      else source.fail(new Refusal('forward.reset', 'the agent left'))
+      else source.fail(new Refusal('forward.reset', agentLeft))
     }
     if (stream.readableEnded) ended()
     else stream.once('end', ended)
@@ -128,11 +129,11 @@ export class H2Call implements Call {
     return this.#presence.whenGone(run)
   }
 
-  answer(head: ResponseHead, edits: Edits, body: Flow): Promise<Answered> {
+  answer(head: ResponseHead, edits: Edits, body: Flow): Promise<void> {
     const stream = this.#stream
     if (this.gone || this.#done || this.#answerBegun || stream.destroyed || stream.closed) {
       body.cancel()
-      return Promise.reject(new Refusal('forward.reset', 'the agent left'))
+      return Promise.reject(new Refusal('forward.reset', agentLeft))
     }
     // RFC 9110 §15.3.6: a 205 has no content, and Node sends none.
     const bodiless = this.head.method === 'HEAD' || head.status === 204 || head.status === 205 || head.status === 304
@@ -146,12 +147,13 @@ export class H2Call implements Call {
       return Promise.reject(error)
     }
     this.#answerBegun = true
+    this.bytesOut = 0
     const { whole } = body
     if (bodiless || whole?.length === 0) {
       if (whole === null) body.cancel()
       respond(stream, list, { endStream: true })
       this.#finish()
-      return Promise.resolve({ bytes: 0 })
+      return Promise.resolve()
     }
     if (whole === null) {
       respond(stream, list, { waitForTrailers: true })
@@ -162,19 +164,19 @@ export class H2Call implements Call {
   }
 
   /** Complete is an answer when its last byte has gone through the agent's window, so that a revocation still finds it. */
-  #end(whole: Buffer): Promise<Answered> {
+  #end(whole: Buffer): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#sent({ resolve, reject }, () => whole.length)
+      this.bytesOut = whole.length
+      this.#sent({ resolve, reject })
       this.#stream.once('finish', () => this.#whenSent?.())
       this.#stream.end(whole)
     })
   }
 
-  #flow(body: Flow): Promise<Answered> {
+  #flow(body: Flow): Promise<void> {
     const stream = this.#stream
     return new Promise((resolve, reject) => {
       let trailers: Trailers = []
-      const bytes = { sent: 0 }
       this.#answering = { body, reject }
       stream.once('wantTrailers', () => {
         // A throw here would be nobody's: the stream may have been reset in the same turn.
@@ -183,42 +185,42 @@ export class H2Call implements Call {
         this.#whenSent?.()
       })
       body.start(
-        this.#sink(body, bytes, (all) => {
+        this.#sink(body, (all) => {
           trailers = all
-          this.#sent({ resolve, reject }, () => bytes.sent)
+          this.#sent({ resolve, reject })
           stream.end()
         }),
       )
     })
   }
 
-  #sent(of: { resolve: (answered: Answered) => void; reject: (error: Error) => void }, bytes: () => number): void {
+  #sent(of: { resolve: () => void; reject: (error: Error) => void }): void {
     this.#answering = { body: null, reject: of.reject }
     this.#whenSent = () => {
       if (this.#answering === null) return
       this.#answering = null
       this.#finish()
-      of.resolve({ bytes: bytes() })
+      of.resolve()
     }
   }
 
-  #sink(body: Flow, bytes: { sent: number }, ended: (trailers: Trailers) => void): Sink {
+  #sink(body: Flow, ended: (trailers: Trailers) => void): Sink {
     return {
       data: (chunk) => {
         if (this.#answering === null) return false
-        bytes.sent += chunk.length
-        if (body.length >= 0 && bytes.sent > body.length) {
+        if (body.length >= 0 && this.bytesOut + chunk.length > body.length) {
           body.cancel()
           this.#broken(new Refusal('forward.bad_answer', 'the body is longer than it said'))
           return false
         }
         this.#moved = this.#owner.monotonic()
+        this.bytesOut += chunk.length
         // The chunk is only lent. False: the agent's window or its socket is full.
         return chunk.length === 0 || this.#stream.write(Buffer.from(chunk))
       },
       end: (trailers) => {
         if (this.#answering === null) return
-        if (body.length >= 0 && bytes.sent !== body.length)
+        if (body.length >= 0 && this.bytesOut !== body.length)
           return this.#broken(new Refusal('forward.reset', 'the body is shorter than it said'))
         ended(trailers)
       },
@@ -284,7 +286,7 @@ export class H2Call implements Call {
   /** The agent reset the stream, or its connection ended. */
   #left(): void {
     if (this.#done || this.gone) return
-    const reset = new Refusal('forward.reset', 'the agent left')
+    const reset = new Refusal('forward.reset', agentLeft)
     const answering = this.#answering
     const source = this.#source
     this.#answering = null

@@ -1,7 +1,6 @@
 // What an agent reads when it is told no: a problem document of constant text, never a CORS header (invariants 4 and 16).
-import { STATUS_CODES } from 'node:http'
 import type { ServerHttp2Stream, ServerStreamResponseOptions } from 'node:http2'
-import { plainResponse, problemDocument } from '../http/write-head.ts'
+import { plainResponse, problemDocument, reasonPhrases } from '../http/write-head.ts'
 import type { Refusal } from '../model/refusal.ts'
 
 export interface RefusalForm {
@@ -18,7 +17,7 @@ export function refusalBytes(refusal: Refusal, id: string, form: RefusalForm): B
   const fields: [string, string][] = [['Content-Type', 'application/problem+json']]
   // RFC 9110 §11.7.1: a 407 carries a challenge.
   if (refusal.status === 407) fields.push(['Proxy-Authenticate', 'Basic realm="ostiary"'])
-  const reason = form.reason ? `${STATUS_CODES[refusal.status] ?? 'Refused'} ostiary:${refusal.code}` : ''
+  const reason = form.reason ? `${reasonPhrases[refusal.status] ?? 'Refused'} ostiary:${refusal.code}` : ''
   return plainResponse(refusal.status, reason, fields, form.head ? nothing : problemDocument(refusal, id), form.keepAlive)
 }
 

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 import tls from 'node:tls'
 import type { ConnectionMemory } from '../model/call.ts'
 import type { Limits } from '../model/limits.ts'
-import { Refusal } from '../model/refusal.ts'
+import { agentLeft, Refusal } from '../model/refusal.ts'
 import type { Caller } from './accept.ts'
 import { aimTransparent, managed } from './aim.ts'
 import { type Authority, canonicalHost } from './canonical.ts'
@@ -71,7 +71,7 @@ function firstBytes(socket: Socket, limits: Limits): Promise<Buffer> {
     }
     const closed = (): void => {
       over()
-      reject(new Refusal('forward.reset', 'the agent left'))
+      reject(new Refusal('forward.reset', agentLeft))
     }
     const late = setTimeout(() => {
       over()

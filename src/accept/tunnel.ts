@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import type { ConnectionMemory, TunnelCall } from '../model/call.ts'
 import type { Clock } from '../model/clock.ts'
 import type { Limits } from '../model/limits.ts'
-import { Refusal } from '../model/refusal.ts'
+import { agentLeft, Refusal } from '../model/refusal.ts'
 import type { Target } from '../model/target.ts'
 import type { Authority } from './canonical.ts'
 import { type Hello, readClientHello } from './client-hello.ts'
@@ -24,7 +24,7 @@ export interface TunnelOptions {
   readonly refuse: (socket: Socket, refusal: Refusal, id: string) => void
 }
 
-const left = (): Refusal => new Refusal('forward.reset', 'the agent left')
+const left = (): Refusal => new Refusal('forward.reset', agentLeft)
 
 export function createTunnel(options: TunnelOptions): TunnelCall {
   const { socket, authority, id, limits } = options

@@ -8,10 +8,12 @@ import type { Entry } from '../model/entry.ts'
 import type { Log } from '../model/kind.ts'
 import type { Limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
+import { type Copies, createCopies } from './copies.ts'
 import { type Disk, freeBytes, realDisk, syncDir, writeSynced } from './disk.ts'
 import { encodeEntry } from './encode.ts'
-import { frameHeadBytes, type Journal, LateError, openJournal, type Settle } from './journal.ts'
+import { frameHeadBytes, type Journal, openJournal, type Settle } from './journal.ts'
 import { isOrigin, loadKey, signCheckpoint, verifierKey } from './note.ts'
+import { createPruner } from './prune.ts'
 import { type Found, readCheckpointText, recover, trustCheckpoint } from './recover.ts'
 import { createRefusals } from './refusals.ts'
 import type { Tiles } from './tiles.ts'
@@ -33,6 +35,10 @@ export interface AuditOptions {
   readonly keyFile?: string
   /** Where the public key is put as text, for `verify` on another machine. */
   readonly publicKeyFile?: string
+  /** Whole bundles that are older go; null: all is kept. */
+  readonly keepDays?: number | null
+  /** Folders in which the newest checkpoint is put too. */
+  readonly copies?: readonly string[]
   readonly disk?: Disk
   /** Free bytes in the file system of the log. */
   readonly diskFree?: () => Promise<number>
@@ -51,7 +57,7 @@ export interface AuditStatus {
 export interface Audit {
   /** C2SP verifier key: `origin+id+key`. */
   readonly publicKey: string
-  /** Durable when it resolves; rejects with Refusal audit.unavailable, audit.timeout or audit.too_much. */
+  /** Durable when it resolves; rejects with Refusal audit.unavailable or audit.too_much. */
   append(entry: Entry): Promise<void>
   /** Joins the next sync; never throws, a failure is logged. */
   write(entry: Entry): void
@@ -102,7 +108,7 @@ async function start(options: AuditOptions, found: Found, held: Held): Promise<A
     log.error('audit failed: every call is refused until the restart', { error: error.message })
   }
 
-  const { journal, keeper } = await createParts(options, found, held, fail)
+  const { journal, keeper, copies } = await createParts(options, found, held, fail)
   const space = createSpace(held, options)
   const rates = createRates(options)
 
@@ -129,8 +135,7 @@ async function start(options: AuditOptions, found: Found, held: Held): Promise<A
     }
     bytes += line.length
     return new Promise((resolve, reject) => {
-      const code = (error: Error) => (error instanceof LateError ? 'audit.timeout' : 'audit.unavailable')
-      const settle: Settle = (error) => (error === null ? resolve() : reject(new Refusal(code(error), error.message, error)))
+      const settle: Settle = (error) => (error === null ? resolve() : reject(new Refusal('audit.unavailable', error.message, error)))
       journal.add(line, settle)
     })
   }
@@ -143,6 +148,7 @@ async function start(options: AuditOptions, found: Found, held: Held): Promise<A
     },
   })
   if (tiles.size > keeper.covered()) keeper.active()
+  const pruner = pruning(options, journal, keeper, append)
   return {
     publicKey: held.publicKey,
     append,
@@ -153,23 +159,38 @@ async function start(options: AuditOptions, found: Found, held: Held): Promise<A
       if (closing) return
       refusals.close()
       closing = true
-      keeper.stop()
-      await end(log, journal, keeper.checkpoint, tiles)
+      await end(log, { pruner, keeper, journal, tiles, copies })
     },
     status: () => ({ size: journal.size, failed: failure !== null, lastCheckpointAt: keeper.at(), bytes }),
   }
 }
 
+function pruning(options: AuditOptions, journal: Journal, { covered, checkpoint }: Keeper, append: Audit['append']) {
+  const { dir, clock, log, keepDays = null } = options
+  return keepDays === null ? null : createPruner({ dir, keepDays, clock, log, covered, append, checkpoint, rotate: () => journal.rotate() })
+}
+
 /** What is open is closed whatever fails: the next start repairs, and says so. */
-async function end(log: Log, journal: Journal, checkpoint: () => Promise<void>, tiles: Tiles): Promise<void> {
+async function end(log: Log, { pruner, keeper, journal, tiles, copies }: Open): Promise<void> {
   try {
+    await pruner?.stop()
+    keeper.stop()
     await journal.close()
-    await checkpoint()
+    await keeper.checkpoint()
+    await copies.settled()
   } catch (error) {
     log.error('audit closed with an error', { error: error instanceof Error ? error.message : String(error) })
   } finally {
     await tiles.close()
   }
+}
+
+interface Open {
+  readonly pruner: { stop(): Promise<void> } | null
+  readonly keeper: Keeper
+  readonly journal: Journal
+  readonly tiles: Tiles
+  readonly copies: Copies
 }
 
 async function createParts(options: AuditOptions, found: Found, held: Held, fail: (error: Error) => void) {
@@ -183,11 +204,12 @@ async function createParts(options: AuditOptions, found: Found, held: Held, fail
     size: found.size,
     length: found.length,
     synced: hasher.take,
-    lateMs: options.limits.journalMs,
     failed: fail,
   })
-  const keeper = createKeeper(options, held.key, { tiles, journal, catchUp: hasher.catchUp, covered: found.checkpoint?.size ?? 0, fail })
-  return { journal, keeper }
+  const copies = createCopies(options.copies ?? [], options.origin, options.clock, options.log)
+  const covered = found.checkpoint?.size ?? 0
+  const keeper = createKeeper(options, held.key, { tiles, journal, copies, catchUp: hasher.catchUp, covered, fail })
+  return { journal, keeper, copies }
 }
 
 function unavailable(why: string, cause?: unknown): Promise<never> {
@@ -229,9 +251,12 @@ function createHasher(tiles: Tiles, active: () => void) {
   }
 }
 
+type Keeper = ReturnType<typeof createKeeper>
+
 interface Kept {
   readonly tiles: Tiles
   readonly journal: Journal
+  readonly copies: Copies
   readonly catchUp: () => void
   readonly covered: number
   readonly fail: (error: Error) => void
@@ -250,11 +275,13 @@ function createKeeper(options: AuditOptions, key: KeyObject, kept: Kept) {
     kept.catchUp()
     if (kept.tiles.size === covered) return
     const { size, root } = await kept.tiles.write()
-    await writeSynced(`${path}.new`, signCheckpoint({ origin: options.origin, size, root }, key))
+    const text = signCheckpoint({ origin: options.origin, size, root }, key)
+    await writeSynced(`${path}.new`, text)
     await rename(`${path}.new`, path)
     await syncDir(options.dir)
     covered = size
     at = options.clock.now()
+    kept.copies.put(text, size)
     await kept.tiles.removePartials()
     await kept.journal.removeBelow(size - (size % 256))
   }

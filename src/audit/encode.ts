@@ -53,6 +53,7 @@ function rest(entry: Entry, max: number, folded: boolean): string {
   if (entry.messagesOut !== undefined) line += `,"messagesOut":${number(entry.messagesOut)}`
   if (entry.durationMs !== undefined) line += `,"durationMs":${number(entry.durationMs)}`
   if (entry.scrubbed !== undefined) line += `,"scrubbed":${number(entry.scrubbed)}`
+  if (entry.ended !== undefined) line += `,"ended":${text(redactText(entry.ended), max)}`
   if (entry.count !== undefined) line += `,"count":${number(entry.count)}`
   if (entry.notes !== undefined) line += `,"notes":${notes(entry.notes, max, folded)}`
   if (entry.alert !== undefined) line += `,"alert":${text(entry.alert, max)}`

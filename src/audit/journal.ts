@@ -1,10 +1,11 @@
-// The append-only journal: what an acknowledgement rests on. One write and one fdatasync, off the event loop, for all who wait.
-// It must never acknowledge before the sync returned, and never sync again after an error: the kernel has then dropped the pages.
+// The append-only journal: what an acknowledgement rests on. One synchronised write, off the event loop, for all who wait.
+// It must never acknowledge before it returned, and never write again after an error: the kernel has then dropped the pages.
+import { constants } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import type { Clock } from '../model/clock.ts'
-import { type Disk, openPatiently, syncDir } from './disk.ts'
+import { type Disk, journalFlags, openPatiently, syncDir } from './disk.ts'
 
 /** length u32, CRC-32 u32, both big-endian, before each entry. */
 export const frameHeadBytes = 8
@@ -22,9 +23,6 @@ const keptBatchBytesMax = 1024 * 1024
 
 export type Settle = (error: Error | null) => void
 
-/** Not durable in time, and perhaps later. */
-export class LateError extends Error {}
-
 export interface Segment {
   readonly path: string
   /** Index in the log of its first entry. */
@@ -41,8 +39,6 @@ export interface JournalOptions {
   readonly length: number
   /** Synced frames; `bytes` is lent until the function returns the buffer by `done`. */
   readonly synced: (bytes: Buffer, length: number, done: () => void) => void
-  /** How long the disk may take for a batch, before those who wait are told so. */
-  readonly lateMs: number
   readonly failed: (error: Error) => void
 }
 
@@ -65,7 +61,7 @@ export function putFrame(line: string, bytes: Buffer, at: number): number {
 }
 
 export async function openJournal(options: JournalOptions): Promise<Journal> {
-  const handle = await open((options.segments.at(-1) as Segment).path, 'r+')
+  const handle = await open((options.segments.at(-1) as Segment).path, journalFlags)
   await reserve(handle, options.length)
   return new Journal(options, handle)
 }
@@ -103,10 +99,7 @@ export class Journal {
   #alone = true
   /** The timer is set for somebody who waits. */
   #paced = false
-  /** One for all batches, started anew with each. */
-  readonly #watch: NodeJS.Timeout
-  /** The disk has not answered for the batch under way in time: nobody else begins to wait. */
-  #stalled = false
+  #rotates = false
 
   constructor(options: JournalOptions, handle: FileHandle) {
     this.#options = options
@@ -115,8 +108,6 @@ export class Journal {
     this.#position = options.length
     this.#size = options.size
     this.#filling = this.#empty()
-    // A loop that was busy may find both: what the disk has answered meanwhile is heard first.
-    this.#watch = setTimeout(() => setImmediate(() => this.#checkLate()), options.lateMs).unref()
   }
 
   /** Entries that are synced. */
@@ -132,7 +123,6 @@ export class Journal {
   /** `line` is ASCII. With `settle` somebody waits, else the entry joins the next sync. Never throws; settles with the error once failed. */
   add(line: string, settle: Settle | null): void {
     if (this.#error !== null) return settle?.(this.#error)
-    if (this.#stalled && settle !== null) return settle(new Error('the disk does not answer'))
     const batch = this.#filling
     const end = batch.used + frameHeadBytes + line.length
     if (end > batch.bytes.length) {
@@ -144,6 +134,11 @@ export class Journal {
     batch.count += 1
     if (settle !== null) batch.settles.push(settle)
     if (this.#underWay === null) this.#schedule()
+  }
+
+  /** With the next sync a new segment begins. */
+  rotate(): void {
+    this.#rotates = true
   }
 
   /** Removes closed segments whose every entry is below `index`. */
@@ -169,7 +164,6 @@ export class Journal {
       await this.flush()
     } finally {
       this.#clearTimer()
-      clearTimeout(this.#watch)
       if (this.#error === null) await this.#handle.truncate(this.#position).catch(() => {})
       await this.#handle.close()
     }
@@ -214,19 +208,7 @@ export class Journal {
     this.#filling = this.#empty()
     this.#startedAt = this.#options.clock.monotonic()
     this.#alone = batch.settles.length < 2
-    this.#watch.refresh()
     this.#write(batch, 0)
-  }
-
-  /** Silence would be no answer for who waits: they are refused, and when the disk is back so is the log. */
-  #checkLate(): void {
-    const { clock, lateMs } = this.#options
-    const batch = this.#underWay
-    if (batch === null) return
-    if (clock.monotonic() - this.#startedAt < lateMs) return void this.#watch.refresh()
-    this.#stalled = true
-    const error = new LateError(`the disk has not answered for ${lateMs} ms`)
-    for (const { settles } of [batch, this.#filling]) for (const settle of settles.splice(0)) settle(error)
   }
 
   #write(batch: Batch, from: number): void {
@@ -235,14 +217,15 @@ export class Journal {
       if (error !== null) return this.#fail(error)
       if (written === 0) return this.#fail(new Error('the journal could not be written: no byte was taken'))
       if (from + written < batch.used) return this.#write(batch, from + written)
-      disk.sync(this.#handle.fd, (unsynced) => (unsynced === null ? this.#synced(batch) : this.#fail(unsynced)))
+      this.#synced(batch)
     })
   }
 
   #synced(batch: Batch): void {
     this.#position += batch.used
     this.#size += batch.count
-    if (this.#position < segmentBytesMax) return this.#next(batch)
+    if (this.#position < segmentBytesMax && !this.#rotates) return this.#next(batch)
+    this.#rotates = false
     this.#rotate().then(
       () => this.#next(batch),
       (error: Error) => this.#fail(error),
@@ -251,7 +234,6 @@ export class Journal {
 
   #next(batch: Batch): void {
     this.#underWay = null
-    this.#stalled = false
     // The disk works on the next batch while this one is acknowledged and hashed.
     if (this.#filling.count > 0) this.#schedule()
     for (const settle of batch.settles) settle(null)
@@ -262,8 +244,13 @@ export class Journal {
 
   async #rotate(): Promise<void> {
     const first = this.#size
+    // One that is left before it is full ends where its entries do, before there is another: zeros in between are damage.
+    if (this.#position < segmentBytesMax) {
+      await this.#handle.truncate(this.#position)
+      await this.#handle.sync()
+    }
     const path = join(this.#options.dir, segmentName(first))
-    const opened = await openPatiently(path, 'wx', 0o640)
+    const opened = await openPatiently(path, journalFlags | constants.O_CREAT | constants.O_EXCL, 0o640)
     await reserve(opened, 0)
     await syncDir(this.#options.dir)
     await this.#handle.close()

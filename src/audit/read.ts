@@ -6,6 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Entry } from '../model/entry.ts'
 import { limits } from '../model/limits.ts'
 import { listSegments, readSegment } from './journal-read.ts'
+import { firstBundle } from './prune.ts'
+import { readCheckpointText } from './recover.ts'
 import { readTile, splitBundle, tilePath, tileWidth } from './tiles.ts'
 
 const followMs = 200
@@ -64,6 +66,8 @@ export interface CallRecordLine {
   readonly messagesOut: number | null
   readonly durationMs: number | null
   readonly scrubbed: number | null
+  /** Who broke the answer off after its head had gone. */
+  readonly ended: string | null
   readonly count: number | null
   readonly notes: readonly string[]
   readonly alert: string | null
@@ -78,6 +82,7 @@ export async function* leaves(dir: string, from = 0): AsyncGenerator<Read> {
   for (let passes = 0; passes < 1_000; passes += 1) {
     const segments = await listSegments(journalDir)
     const begin = segments[0]?.first ?? Number.POSITIVE_INFINITY
+    if (next < begin) next = Math.max(next, await behindPruned(dir, begin))
     while (next < begin) {
       const entries = await bundleAt(dir, Math.floor(next / tileWidth))
       const at = next % tileWidth
@@ -100,6 +105,15 @@ export async function* leaves(dir: string, from = 0): AsyncGenerator<Read> {
     }
     if (!gone) return
   }
+}
+
+/** Where what is kept begins, below the journal; without one, below what the checkpoint says. */
+async function behindPruned(dir: string, begin: number): Promise<number> {
+  // The journal goes only where full bundles have what it had: the one around its beginning is full.
+  const end = Number.isFinite(begin)
+    ? Math.ceil(begin / tileWidth)
+    : Math.floor(Number((await readCheckpointText(dir))?.split('\n')[1] ?? 0) / tileWidth)
+  return Math.min(begin, (await firstBundle(dir, end)) * tileWidth)
 }
 
 /** Entries of a bundle, full or the widest partial. */
@@ -253,6 +267,7 @@ function line(entry: Numbered): CallRecordLine {
     messagesOut: entry.messagesOut ?? null,
     durationMs: entry.durationMs ?? null,
     scrubbed: entry.scrubbed ?? null,
+    ended: entry.ended ?? null,
     count: entry.count ?? null,
     notes: entry.notes ?? [],
     alert: entry.alert ?? null,

@@ -9,7 +9,7 @@ import type { Entry } from '../model/entry.ts'
 import type { PeerFacts, ProcessFacts } from '../model/evidence.ts'
 import type { Identity } from '../model/identity.ts'
 import { limits } from '../model/limits.ts'
-import { Refusal, type RefusalCode } from '../model/refusal.ts'
+import type { Refusal, RefusalCode } from '../model/refusal.ts'
 
 /** Fits flow/call.ts. */
 export interface CallRecord {
@@ -20,13 +20,14 @@ export interface CallRecord {
   /** Durable when it resolves; rejects with Refusal audit.*. */
   intent(): Promise<void>
   /** Never throws. */
-  outcome(status: number, bytesOut: number, scrubbed: number, talk?: Talk): void
+  outcome(status: number, bytesOut: number, scrubbed: number, beside?: Beside): void
   refused(refusal: Refusal): void
 }
 
-interface Talk {
-  readonly messagesIn: number
-  readonly messagesOut: number
+interface Beside {
+  readonly messagesIn?: number
+  readonly messagesOut?: number
+  readonly ended?: string
 }
 
 export interface TunnelRecord {
@@ -145,24 +146,19 @@ class OpenRecord implements CallRecord, TunnelRecord {
       entry.notes = this.#notes.slice()
       this.#noted = this.#notes.length
     }
-    try {
-      await this.#parts.audit.append(entry)
-      this.#durable = true
-    } catch (error) {
-      // It is written still, so an end of its own is due.
-      this.#durable = error instanceof Refusal && error.code === 'audit.timeout'
-      throw error
-    }
+    await this.#parts.audit.append(entry)
+    this.#durable = true
   }
 
-  outcome(status: number, bytesOut: number, scrubbed: number, talk?: Talk): void {
+  outcome(status: number, bytesOut: number, scrubbed: number, beside?: Beside): void {
     const entry = this.#ended()
     entry.status = status
     entry.bytesIn = this.#body.bytesIn
     entry.bytesOut = bytesOut
     entry.scrubbed = scrubbed
-    entry.messagesIn = talk?.messagesIn
-    entry.messagesOut = talk?.messagesOut
+    entry.messagesIn = beside?.messagesIn
+    entry.messagesOut = beside?.messagesOut
+    entry.ended = beside?.ended
     this.#parts.audit.write(entry)
     this.#count(status, null)
   }
@@ -177,7 +173,7 @@ class OpenRecord implements CallRecord, TunnelRecord {
     this.#count(null, refusal.code)
     const known = this.#known('outcome', this.#parts.clock.now())
     const sender = senderOf(this.#identity, this.#call.connection.evidence.peer)
-    const entry: Draft = this.#durable ? this.#ended() : { ...known, ...this.#ended() }
+    const entry: Draft = this.#durable ? { ...this.#ended(), action: known.action } : { ...known, ...this.#ended() }
     entry.decision = 'refuse'
     entry.code = refusal.code
     entry.status = refusal.status
@@ -198,7 +194,7 @@ class OpenRecord implements CallRecord, TunnelRecord {
   }
 
   #ended(): Draft {
-    const { id, startedAt } = this.#call
+    const { id, startedAt, target } = this.#call
     const time = this.#parts.clock.now()
     const notes = this.#notes !== null && this.#notes.length > this.#noted ? this.#notes.slice(this.#noted) : undefined
     return {
@@ -207,6 +203,10 @@ class OpenRecord implements CallRecord, TunnelRecord {
       call: id,
       workload: this.#identity?.workload,
       service: this.#service ?? undefined,
+      // Read alone, as `audit tail` shows it, it says where: its intent may stand far before it.
+      host: target.host,
+      method: target.method,
+      path: target.path,
       durationMs: Math.max(0, time - startedAt),
       status: undefined,
       bytesIn: undefined,
@@ -214,6 +214,7 @@ class OpenRecord implements CallRecord, TunnelRecord {
       scrubbed: undefined,
       messagesIn: undefined,
       messagesOut: undefined,
+      ended: undefined,
       notes,
     }
   }

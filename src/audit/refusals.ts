@@ -1,5 +1,6 @@
-// Equal refusals of one sender within a window become one entry with a count (DESIGN invariant 9): the first is written at once, so
-// that it can be looked up, the others follow together. It must never hold more than sendersMax windows open.
+// Equal refusals of one sender within a window become one entry with a count (DESIGN invariant 9). The very first is written at once,
+// so that it can be looked up; what follows is one entry a window until one passes without any. It must never hold more than
+// sendersMax windows open.
 import type { Entry } from '../model/entry.ts'
 import type { Log } from '../model/kind.ts'
 
@@ -28,9 +29,19 @@ export function createRefusals(options: Options): { add(entry: Entry, sender: st
   }
 
   function flush(): void {
-    timer = null
-    for (const window of windows.values()) if (window.count > 0) write({ ...window.last, count: window.count }, window.sender)
-    windows.clear()
+    for (const [key, window] of windows) {
+      if (window.count > 0) write({ ...window.last, count: window.count }, window.sender)
+      else windows.delete(key)
+      window.count = 0
+    }
+  }
+
+  function arm(): void {
+    timer ??= setTimeout(() => {
+      timer = null
+      flush()
+      if (windows.size > 0) arm()
+    }, options.windowMs)
   }
 
   return {
@@ -42,9 +53,12 @@ export function createRefusals(options: Options): { add(entry: Entry, sender: st
         window.count += 1
         return
       }
-      if (windows.size >= options.sendersMax) flush()
+      if (windows.size >= options.sendersMax) {
+        flush()
+        windows.clear()
+      }
       windows.set(key, { sender, last: entry, count: 0 })
-      timer ??= setTimeout(flush, options.windowMs)
+      arm()
       write(entry, sender)
     },
     close() {

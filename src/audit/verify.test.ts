@@ -200,6 +200,31 @@ test('named: rolled back to an older state, seen only with a later checkpoint', 
   assert.deepEqual(named(await check(dir, newest)), ['rollback checkpoint', 'truncation entry 300'])
 })
 
+test('a log that nothing was ever signed of says so; what was taken from one is named still', async () => {
+  const dir = join(root, 'killed')
+  mkdirSync(join(dir, 'journal'), { recursive: true })
+  const journal = join(dir, 'journal', segmentName(0))
+  // As a process leaves it that is killed before its first entry: a file of zeros.
+  writeFileSync(journal, Buffer.alloc(4_096))
+  const empty = await check(dir)
+  assert.deepEqual([empty.ok, empty.entries, empty.checkpointSize, empty.findings, empty.proved], [true, 0, 0, [], []])
+  assert.match(empty.notes.at(-1) as string, /^the log is empty: .* Nothing is proven, and nothing is missing$/)
+  // And before its first checkpoint.
+  cpSync(join(whole, 'journal', segmentName(0)), journal)
+  const begun = await check(dir)
+  assert.deepEqual([begun.ok, begun.entries, begun.proved], [true, 700, []])
+  assert.match(begun.notes.at(-1) as string, /^none of the 700 entries is signed yet/)
+  assert.deepEqual(named(await check(dir, since)), ['rollback checkpoint'])
+  writeFileSync(journal, '')
+  assert.deepEqual(named(await check(dir, since)), ['rollback checkpoint', 'truncation entry 0'])
+  cpSync(join(whole, 'tile'), join(dir, 'tile'), { recursive: true })
+  assert.deepEqual(named(await check(dir)), ['removal checkpoint'])
+  rmSync(join(dir, 'tile'), { recursive: true })
+  cpSync(journal, join(dir, 'journal', segmentName(512)))
+  rmSync(journal)
+  assert.deepEqual(named(await check(dir)), ['removal journal entry 0'])
+})
+
 test('named: only the checkpoint rolled back', async () => {
   const dir = copy()
   writeFileSync(join(dir, 'checkpoint'), since)

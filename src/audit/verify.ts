@@ -7,6 +7,7 @@ import { limits } from '../model/limits.ts'
 import { compareRows, type Finding, type Named } from './compare.ts'
 import { listSegments, readSegment } from './journal-read.ts'
 import { type Checkpoint, openCheckpoint } from './note.ts'
+import { prunedBelow } from './prune.ts'
 import { readCheckpointText } from './recover.ts'
 import { readTile, splitBundle, tilePath, tileWidth } from './tiles.ts'
 import { createTree, leafHash } from './tree.ts'
@@ -18,8 +19,10 @@ const hashBytes = 32
 
 export interface Verification {
   readonly ok: boolean
-  /** Entries that the files hold, those that no checkpoint covers yet included. */
+  /** Entries of the log, those that no checkpoint covers yet and those that were pruned included. */
   readonly entries: number
+  /** Entries below this one were pruned, as the log itself says: only their hashes are left. */
+  readonly pruned: number
   readonly checkpointSize: number
   /** Sentences that begin with `internal:` or `against an earlier checkpoint:`. */
   readonly proved: readonly string[]
@@ -45,29 +48,45 @@ interface Work {
 
 export async function verifyLog(options: VerifyOptions): Promise<Verification> {
   const work: Work = { dir: options.dir, findings: [], notes: [], proved: [] }
-  const checkpoint = await signedCheckpoint(work, options)
+  const text = await readCheckpointText(work.dir)
+  const checkpoint = text === null ? await unsigned(work) : signedCheckpoint(work, text, options)
   const size = checkpoint?.size ?? 0
   const since = options.since === undefined ? null : earlier(work, options.since, options.publicKey, checkpoint)
   const tree = checkpoint === null ? null : await verifyTree(work, checkpoint, since?.size ?? -1)
   if (checkpoint !== null && work.findings.length === 0) await verifyPartials(work, size)
   const journalEnd = await verifyJournal(work, checkpoint)
   const entries = Math.max(tree?.entries ?? 0, journalEnd)
-  if (checkpoint !== null && since !== null) against(work, checkpoint, since, tree, entries)
+  if (since !== null && (checkpoint !== null || text === null)) against(work, size, since, tree, entries)
   const { findings } = work
   if (checkpoint !== null && findings.length === 0) {
     work.proved.unshift(`internal: all ${size} entries below the checkpoint are those that were signed, in their order`)
   }
+  const pruned = tree?.pruned ?? 0
+  if (pruned > 0) work.notes.push(`entries 0 to ${pruned - 1} were pruned, as the log itself says: their hashes are left, and are verified`)
   if (since === null) work.notes.push('without an earlier checkpoint (--since) a rollback, a fork or a rewritten log cannot be seen')
-  if (entries > size) work.notes.push(`${entries - size} entries stand above the checkpoint: nothing is signed about them yet`)
-  return { ok: findings.length === 0, entries, checkpointSize: size, proved: work.proved, findings, notes: work.notes }
+  if (text === null && findings.length === 0) work.notes.push(notBegun(entries))
+  else if (entries > size) work.notes.push(`${entries - size} entries stand above the checkpoint: nothing is signed about them yet`)
+  return { ok: findings.length === 0, entries, pruned, checkpointSize: size, proved: work.proved, findings, notes: work.notes }
 }
 
-async function signedCheckpoint(work: Work, options: VerifyOptions): Promise<Checkpoint | null> {
-  const text = await readCheckpointText(work.dir)
-  if (text === null) {
-    work.findings.push({ kind: 'removal', at: 'checkpoint', says: 'there is no checkpoint: nothing can be proven' })
-    return null
-  }
+/** The first checkpoint comes a second after the first entry, and tiles come before it. */
+async function unsigned(work: Work): Promise<null> {
+  const tiles = await readdir(join(work.dir, 'tile')).catch(() => [])
+  if (tiles.length > 0)
+    work.findings.push({
+      kind: 'removal',
+      at: 'checkpoint',
+      says: 'tiles stand without their checkpoint: it was taken away, or the process was killed while it wrote its first',
+    })
+  return null
+}
+
+function notBegun(entries: number): string {
+  const what = entries === 0 ? 'the log is empty' : `none of the ${entries} entries is signed yet`
+  return `${what}: there has been no checkpoint, as when a process is killed before its first. Nothing is proven, and nothing is missing`
+}
+
+function signedCheckpoint(work: Work, text: string, options: VerifyOptions): Checkpoint | null {
   const opened = openCheckpoint(text, options.publicKey)
   if ('wrong' in opened) {
     work.findings.push({ kind: 'edit', at: 'checkpoint', says: `the checkpoint was changed: ${opened.wrong}` })
@@ -93,6 +112,7 @@ function earlier(work: Work, text: string, key: KeyObject, now: Checkpoint | nul
 
 interface Proven {
   readonly entries: number
+  readonly pruned: number
   /** The leaf hashes hash to the signed root. */
   readonly trusted: boolean
   /** Root at the size of the earlier checkpoint; null where the log is shorter. */
@@ -101,6 +121,7 @@ interface Proven {
 
 async function verifyTree(work: Work, checkpoint: Checkpoint, thenSize: number): Promise<Proven> {
   const { size } = checkpoint
+  const pruned = await prunedBelow(work.dir, size)
   const above: { level: number; hashes: Buffer[] }[] = []
   const upper = createUpper(work.dir, above)
   const edge: Buffer[] = []
@@ -112,8 +133,9 @@ async function verifyTree(work: Work, checkpoint: Checkpoint, thenSize: number):
   const wrongTiles: Finding[] = []
   for (let bundle = 0; bundle * tileWidth < size; bundle += 1) {
     const width = Math.min(tileWidth, size - bundle * tileWidth)
-    const is = (await bundleEntries(work.dir, bundle, width)).map(leafHash)
     const should = await tileHashes(work.dir, bundle, width, wrongTiles)
+    const found = (await bundleEntries(work.dir, bundle, width)).map(leafHash)
+    const is = found.length === 0 && should !== null && (bundle + 1) * tileWidth <= pruned ? should : found
     held += is.length
     const same = should === null || (is.length === width && is.every((hash, i) => hash.equals(should[i] as Buffer)))
     if (!same && rows.base < 0) {
@@ -149,7 +171,7 @@ async function verifyTree(work: Work, checkpoint: Checkpoint, thenSize: number):
   }
   // Levels above a changed tile were compared with what it hashes to, and are blameless where the entries themselves hold.
   work.findings.push(...wrongTiles.filter((one) => !entriesHold || !one.at.startsWith('tile/') || one.at.startsWith('tile/0/')))
-  return { entries: held, trusted: trusted || entriesHold, rootThen: entriesHold ? null : rootThen }
+  return { entries: held, pruned, trusted: trusted || entriesHold, rootThen: entriesHold ? null : rootThen }
 }
 
 function unlocated(size: number, tiles: readonly Finding[]): Finding {
@@ -328,13 +350,13 @@ async function compareJournal(work: Work, first: number, entries: readonly Buffe
   }
 }
 
-function against(work: Work, now: Checkpoint, then: Checkpoint, tree: Proven | null, entries: number): void {
+function against(work: Work, size: number, then: Checkpoint, tree: Proven | null, entries: number): void {
   const head = 'against an earlier checkpoint:'
-  if (now.size < then.size) {
+  if (size < then.size) {
     work.findings.push({
       kind: 'rollback',
       at: 'checkpoint',
-      says: `the checkpoint covers ${now.size} entries, an earlier one covered ${then.size}`,
+      says: `the checkpoint covers ${size} entries, an earlier one covered ${then.size}`,
     })
     if (entries < then.size) {
       work.findings.push({
@@ -355,6 +377,6 @@ function against(work: Work, now: Checkpoint, then: Checkpoint, tree: Proven | n
       says: `this log has another history: its first ${then.size} entries are not those of the earlier checkpoint`,
     })
   } else {
-    work.proved.push(`${head} its ${then.size} entries are the first of these ${now.size}: no rollback, truncation or fork`)
+    work.proved.push(`${head} its ${then.size} entries are the first of these ${size}: no rollback, truncation or fork`)
   }
 }

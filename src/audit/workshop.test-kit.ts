@@ -67,34 +67,29 @@ export function entry(call: string, more: Partial<Entry> = {}): Entry {
 }
 
 export interface WatchedDisk extends Disk {
-  /** `write N`, `sync`, `synced` in the order in which they happened. */
+  /** `write N`, `written` in the order in which they happened. */
   readonly events: string[]
-  /** Fails the next sync or write with EIO. */
-  fail: '' | 'sync' | 'write'
+  /** Fails the next write with EIO. */
+  fail: boolean
   /** Takes at most this many bytes a write. */
   bytesMax: number
-  /** While set, syncs wait until it is called. */
+  /** While set, writes wait until it is called. */
   held: (() => void)[] | null
 }
 
 export function watchedDisk(): WatchedDisk {
   const disk: WatchedDisk = {
     events: [],
-    fail: '',
+    fail: false,
     bytesMax: Number.POSITIVE_INFINITY,
     held: null,
     write(fd, bytes, offset, length, position, done) {
       disk.events.push(`write ${length}`)
-      if (disk.fail === 'write') return void setImmediate(done, new Error('EIO: write'), 0)
-      realDisk.write(fd, bytes, offset, Math.min(length, disk.bytesMax), position, done)
-    },
-    sync(fd, done) {
-      disk.events.push('sync')
-      if (disk.fail === 'sync') return void setImmediate(done, new Error('EIO: fdatasync'))
+      if (disk.fail) return void setImmediate(done, new Error('EIO: write'), 0)
       const go = () =>
-        realDisk.sync(fd, (error) => {
-          disk.events.push('synced')
-          done(error)
+        realDisk.write(fd, bytes, offset, Math.min(length, disk.bytesMax), position, (error, written) => {
+          disk.events.push('written')
+          done(error, written)
         })
       if (disk.held === null) go()
       else disk.held.push(go)

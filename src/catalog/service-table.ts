@@ -22,7 +22,7 @@ interface CompiledRule {
   readonly action: string
   readonly methods: ReadonlySet<string> | null
   readonly path: RegExp
-  readonly hosts: readonly string[] | undefined
+  readonly fits: ((host: string) => boolean) | null
   readonly query: string | undefined
 }
 
@@ -87,7 +87,7 @@ function classify(rules: readonly CompiledRule[], method: string, path: string, 
 
 function firstFit(rules: readonly CompiledRule[], method: string, path: string, { host, query }: Place): string {
   for (const rule of rules) {
-    if (rule.hosts?.includes(host) === false || (rule.query ?? query) !== query) continue
+    if (rule.fits?.(host) === false || (rule.query ?? query) !== query) continue
     if ((rule.methods === null || rule.methods.has(method)) && rule.path.test(path)) return rule.action
   }
   return 'call'
@@ -96,7 +96,13 @@ function firstFit(rules: readonly CompiledRule[], method: string, path: string, 
 function compileRule(rule: ActionRule): CompiledRule {
   const methods = rule.methods === undefined || rule.methods.length === 0 ? null : new Set(rule.methods)
   const { action, hosts, query } = rule
-  return { action, methods, path: compilePath(rule.path, guarded.test(action)), hosts, query }
+  return { action, methods, path: compilePath(rule.path, guarded.test(action)), fits: hosts === undefined ? null : fitting(hosts), query }
+}
+
+function fitting(hosts: readonly string[]): (host: string) => boolean {
+  const beginnings = hosts.flatMap((host) => (host.endsWith('.*') ? [host.slice(0, -1)] : []))
+  if (beginnings.length === 0) return (host) => hosts.includes(host)
+  return (host) => hosts.includes(host) || beginnings.some((beginning) => host.startsWith(beginning))
 }
 
 /** `*` is one segment or a part of one, `**` any rest; a closing slash and `**` fit the bare path too. */

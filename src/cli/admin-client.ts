@@ -1,7 +1,9 @@
 // Speaks to the running Ostiary over its admin socket, or, for the few commands that need no server, to its files.
-import { request } from 'node:http'
 import { join } from 'node:path'
 import { ConfigMistakes } from '../model/refusal.ts'
+
+// Not by `import`: see http/write-head.ts.
+const { request } = process.getBuiltinModule('node:http')
 
 export interface AdminAnswer {
   readonly status: number

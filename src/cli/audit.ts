@@ -46,7 +46,7 @@ export async function auditTail(
 function oneLine(entry: Any): string {
   const time = new Date(entry.time).toISOString().slice(11, 23)
   const what = entry.method === undefined ? (entry.what ?? entry.alert ?? '') : `${entry.method} ${entry.host ?? ''}${entry.path ?? ''}`
-  const verdict = entry.code ?? entry.status ?? ''
+  const verdict = entry.code ?? (entry.ended === undefined ? (entry.status ?? '') : `${entry.status}, ${entry.ended}`)
   const colour = entry.kind === 'alert' ? 'red' : entry.decision === 'refuse' ? 'yellow' : 'dim'
   const kind = paint(colour, printable(entry.kind).padEnd(14))
   const times = entry.count > 1 ? ` (${printable(entry.count)} times)` : ''
@@ -86,6 +86,8 @@ export async function auditVerify({ dataDir, out }: Context, options: { readonly
     for (const note of verified.notes) out.line(paint('dim', printable(note)))
     for (const proved of verified.proved) out.line(printable(proved))
     const found = verified.findings.length
+    if (verified.ok && verified.checkpointSize === 0)
+      return out.line(`${paint('yellow', 'nothing to verify')}: ${verified.entries} entries, no checkpoint`)
     out.line(
       verified.ok
         ? `${paint('green', 'verified')}: ${verified.entries} entries, checkpoint at ${verified.checkpointSize}`

@@ -163,6 +163,9 @@ function printStatus(line: (text?: string) => void, body: any): void {
       body.runs.map((run: Record<string, unknown>) => [run['id'], run['workload'], run['state'], run['custody'], run['command']]),
     ))
       line(`  ${text}`)
+  for (const what of ['workload', 'credential'])
+    for (const name of body.revoked[`${what}s`])
+      line(`  ${paint('red', 'revoked')} ${what} ${printable(name)}: ostiary revoke ${what} ${printable(name)} --undo`)
   for (const one of body.suspensions) {
     const sender = printable(one.sender)
     const resume = printable(one.run ?? one.sender)

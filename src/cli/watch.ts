@@ -37,7 +37,8 @@ function linesOf(entry: Entry, said: Set<string>): readonly string[] {
   const what = `${printable(entry.method)} ${printable(entry.host)}${printable(entry.path)}`
   if (entry.decision !== 'refuse') {
     const observed = entry.observed === undefined ? '' : paint('yellow', ` observed ${printable(entry.observed)}`)
-    return [`${head}  ${what}  ${paint('green', printable(entry.status ?? 'ended'))} ${printable(entry.durationMs)} ms${observed}`]
+    const ended = entry.ended === undefined ? '' : `, ${printable(entry.ended)}`
+    return [`${head}  ${what}  ${paint('green', printable(entry.status ?? 'ended'))} ${printable(entry.durationMs)} ms${ended}${observed}`]
   }
   const code = entry.code ?? ''
   const times = entry.count !== undefined && entry.count > 1 ? ` (${entry.count} times)` : ''

@@ -1,12 +1,12 @@
 // Serves the admin door over its Unix socket, 0600 in the data directory.
 import { chmodSync, rmSync } from 'node:fs'
-import type { createServer, Socket } from 'node:net'
-import { createAdaptorServer } from '@hono/node-server'
+import type { RequestListener } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Accept } from '../accept/accept.ts'
 import { readFacts } from '../accept/evidence/proc.ts'
 import type { Reader } from '../accept/evidence/reader-client.ts'
 import { custodyWarnings } from '../config/custody.ts'
-import { type AdminPorts, adminRoutes } from '../endpoints/admin/admin.ts'
+import type { AdminPorts } from '../endpoints/admin/admin.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Run } from '../model/run.ts'
 import { kernelIsAsked, peerOfUnixSocket } from '../net/kernel.ts'
@@ -18,6 +18,9 @@ import { identifyRequest } from './identify-request.ts'
 import type { InForce } from './in-force.ts'
 import type { World } from './world.ts'
 
+// Not by `import`: see http/write-head.ts.
+const { createServer } = process.getBuiltinModule('node:http')
+
 export interface AdminParts {
   readonly ground: Ground
   readonly inForce: InForce
@@ -28,10 +31,19 @@ export interface AdminParts {
 }
 
 export async function startAdmin(parts: AdminParts): Promise<{ stop(): Promise<void> }> {
-  const routes = adminRoutes(portsOf(parts), parts.ground.log)
+  const routes = routesOf(parts)
   const { adminSocket } = parts.ground.paths
   rmSync(adminSocket, { force: true })
-  const server = createAdaptorServer({ fetch: routes.fetch }) as ReturnType<typeof createServer>
+  const server = createServer((request, response) => {
+    routes().then(
+      (answer) => answer(request, response),
+      (error: Error) => {
+        parts.ground.log.error('admin door', { error: error.message })
+        response.writeHead(500, { 'content-type': 'application/json', connection: 'close' })
+        response.end(JSON.stringify({ error: { says: `The program files are not those of the start: ${error.message}` } }))
+      },
+    )
+  })
   const open = new Set<Socket>()
   server.on('connection', (socket: Socket) => {
     // Whoever is inside a run has no business here, whatever its user may do (DESIGN part 5, doors).
@@ -56,6 +68,23 @@ export async function startAdmin(parts: AdminParts): Promise<{ stop(): Promise<v
           for (const socket of open) socket.destroy()
         }, 100).unref()
       }),
+  }
+}
+
+/** hono comes with the first who asks: 35 ms and, with Node's own fetch that it stands on, 16 MB. */
+function routesOf(parts: AdminParts): () => Promise<RequestListener> {
+  const ports = portsOf(parts)
+  let loading: Promise<RequestListener> | null = null
+  const load = async (): Promise<RequestListener> => {
+    const [{ getRequestListener }, { adminRoutes }] = await Promise.all([
+      import('@hono/node-server'),
+      import('../endpoints/admin/admin.ts'),
+    ])
+    return getRequestListener(adminRoutes(ports, parts.ground.log).fetch)
+  }
+  return () => {
+    loading ??= load()
+    return loading
   }
 }
 
@@ -84,7 +113,7 @@ function portsOf(parts: AdminParts): AdminPorts {
     stop: () => void setTimeout(() => void parts.stop(), 10),
     logLevel: (level) => parts.ground.log.level(level),
     credentials: { ...stored.credentials, verify: (name) => verify(inForce.world, name) },
-    explain: (asked) => explainRequest(inForce.world, asked, clock),
+    explain: (asked) => explainRequest(inForce.world, asked, { clock, revocations }),
     identify: (asked) => identifyRequest({ ...inForce.world, runs, log: parts.ground.log }, asked),
     async revoke({ run, workload, credential, undo }) {
       if (undo) {
@@ -97,7 +126,7 @@ function portsOf(parts: AdminParts): AdminPorts {
       if (credential !== undefined && !known.credentials.some((one) => one.name === credential))
         throw new Error(`there is no credential ${credential}`)
       // First nothing new, then what is open.
-      if (run === undefined) revocations.add({ workload, credential })
+      if (run === undefined) revocations.add({ workload, credential }, clock.now())
       if (run !== undefined && !runs.end(run)) throw new Refusal('runs.unknown', run)
       if (workload !== undefined) for (const one of runs.list()) if (one.workload === workload) runs.end(one.id)
       const leases = run === undefined ? inForce.obtain.revoke({ workload, credential }) : 0
@@ -165,7 +194,7 @@ function status(parts: AdminParts): Readonly<Record<string, unknown>> {
       .filter((run) => run.state !== 'ended')
       .map((run) => shown(run, runs)),
     suspensions: runs.suspensions(),
-    revoked: { workloads: [...revocations.workloads], credentials: [...revocations.credentials] },
+    revoked: { workloads: [...revocations.workloads.keys()], credentials: [...revocations.credentials.keys()] },
     warnings: [
       ...(failedReload === null ? [] : [failedReload]),
       ...custodyWarnings(config),

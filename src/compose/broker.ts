@@ -15,6 +15,7 @@ import { createInForce, type InForce } from './in-force.ts'
 import { loadConfig } from './kinds.ts'
 import { serveMetrics } from './metrics-server.ts'
 import { createProxyPlane, type ProxyPlane } from './proxy.ts'
+import { giveBackMemory, watchRest } from './rest.ts'
 import { createRunDoorFor, userName } from './run-door-for.ts'
 import { createUpstream } from './upstream.ts'
 
@@ -93,6 +94,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const admin = await startAdmin({ ground, inForce, accept: plane.accept, addresses, reader, stop: ending.run })
   const metrics = config.listen.metrics === null ? null : await serveMetrics(config.listen.metrics, () => ground.metrics.text())
   await records.administration(userName(process.getuid?.() ?? -1), 'start', { policyVersion: inForce.world.decider.version })
+  watchRest({ live: () => ground.live.count, happened: () => ground.audit.status().size, giveBack: giveBackMemory })
   log.info('ready', { ...addresses })
   return { config, addresses, reload: () => force.reload(false).then(() => {}), stop: ending.run, stopped: ending.done }
 }

@@ -96,6 +96,7 @@ function messageSteps(incoming: Call, parts: ConverseParts) {
         connection,
         body: wholeFlow(Buffer.alloc(0)),
         bytesIn: messageBytes,
+        bytesOut: -1,
         gone: false,
         readBody: () => Promise.resolve(Buffer.alloc(0)),
         whenGone: () => () => {},

@@ -3,11 +3,21 @@ import { parseAuthority } from '../accept/canonical.ts'
 import type { Explained } from '../endpoints/admin/admin.ts'
 import type { Clock } from '../model/clock.ts'
 import type { Identity } from '../model/identity.ts'
-import { Refusal, refusals } from '../model/refusal.ts'
+import { Refusal, type RefusalCode, refusals } from '../model/refusal.ts'
 import type { Target } from '../model/target.ts'
+import type { Revocations } from './revocations.ts'
 import type { World } from './world.ts'
 
-export async function explainRequest(world: World, asked: Explained, clock: Clock): Promise<Readonly<Record<string, unknown>>> {
+interface Beside {
+  readonly clock: Clock
+  readonly revocations: Pick<Revocations, 'workloads' | 'credentials'>
+}
+
+export async function explainRequest(
+  world: World,
+  asked: Explained,
+  { clock, revocations }: Beside,
+): Promise<Readonly<Record<string, unknown>>> {
   const workload = world.config.workloads.find((one) => one.name === asked.workload)
   if (workload === undefined)
     throw new Error(`there is no workload ${asked.workload}; one of: ${world.config.workloads.map((one) => one.name).join(', ') || 'none'}`)
@@ -27,7 +37,7 @@ export async function explainRequest(world: World, asked: Explained, clock: Cloc
     port,
     method: asked.method,
     path: url.pathname,
-    query: '',
+    query: url.search,
     service: service.name,
     action,
     way: 'connect',
@@ -47,12 +57,16 @@ export async function explainRequest(world: World, asked: Explained, clock: Cloc
     onThisHost: true,
     address: '127.0.0.1',
   }
-  const explained = await world.decider.explain(identity, target)
+  const known = asked.body === undefined ? {} : { body: Buffer.from(asked.body) }
+  const explained = await world.decider.explain(identity, target, known)
   const credential = credentialSays(world, identity, service)
+  const revoked = revokedOf(revocations, workload.name, explained.permitted ? explained.credential : null)
   return {
     ...explained,
+    ...(revoked === null ? {} : { permitted: false, code: revoked.code }),
     says: [
       `${workload.name} asks ${service.name} for ${action} (${asked.method} ${host}${url.pathname}).`,
+      ...(revoked === null ? [] : [revoked.says]),
       ...explained.reasons,
       ...explained.missing,
       credential,
@@ -61,6 +75,22 @@ export async function explainRequest(world: World, asked: Explained, clock: Cloc
         : [`${workload.name} is only observed: a no of policy is recorded and the call is let through.`]),
     ],
   }
+}
+
+/** A workload is refused before policy is asked, a credential after. */
+function revokedOf(
+  { workloads, credentials }: Beside['revocations'],
+  workload: string,
+  credential: string | null,
+): { readonly code: RefusalCode; readonly says: string } | null {
+  const told = (code: RefusalCode, what: string, name: string, at: number) => ({
+    code,
+    says: `It would be refused: ${what} ${name} was revoked at ${new Date(at).toISOString()}; \`ostiary revoke ${what} ${name} --undo\` takes that back.`,
+  })
+  const byWorkload = workloads.get(workload)
+  if (byWorkload !== undefined) return told('flow.revoked', 'workload', workload, byWorkload)
+  const byCredential = credential === null ? undefined : credentials.get(credential)
+  return credential === null || byCredential === undefined ? null : told('obtain.revoked', 'credential', credential, byCredential)
 }
 
 function credentialSays(world: World, identity: Identity, service: Parameters<World['credentialFor']>[1]): string {

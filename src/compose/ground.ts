@@ -48,6 +48,7 @@ export async function openGround(
     log,
     keyFile: paths.auditKeyFile,
     publicKeyFile: paths.auditPublicKey,
+    ...first.audit,
   }).catch((error) => {
     vault.close()
     throw error

@@ -70,7 +70,7 @@ export function createInForce({ first, configFile, ground, hosts, changed }: InF
   }
 
   const watcher = watchFiles(
-    () => config.files,
+    () => config,
     async () => {
       lastReload = await reloadUnseen(ground, () => reload(false))
       if (lastReload !== null) ground.log.warn(lastReload)
@@ -130,7 +130,7 @@ function changesBetween(old: Config, next: Config): readonly string[] {
   const changes: string[] = sections
     .filter((section) => JSON.stringify(old[section]) !== JSON.stringify(next[section]))
     .map((section) => `${section} changed`)
-  if (JSON.stringify(old.listen) !== JSON.stringify(next.listen)) changes.push('listen changed: in force after a restart only')
-  if (old.trustDomain !== next.trustDomain) changes.push('trustDomain changed: in force after a restart only')
+  for (const section of ['listen', 'trustDomain', 'audit'] as const)
+    if (JSON.stringify(old[section]) !== JSON.stringify(next[section])) changes.push(`${section} changed: in force after a restart only`)
   return changes
 }

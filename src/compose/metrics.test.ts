@@ -2,14 +2,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createMetrics } from './metrics.ts'
 
-test('calls by service and class of status, buckets that hold those below them', async () => {
+test('calls by service and class of status, buckets that hold those below them', () => {
   const metrics = createMetrics({ liveCalls: () => 3, runs: () => 1, auditEntries: () => 7 })
   metrics.answered('openai', 200, 0.02)
   metrics.answered('openai', 204, 0.3)
   metrics.answered('openai', 502, 1_000)
   metrics.answered('gemini', 101, 0)
   metrics.refused('decide.denied')
-  const lines = (await metrics.text()).split('\n')
+  const lines = metrics.text().split('\n')
   for (const line of [
     'ostiary_calls_total{service="openai",status="2xx"} 2',
     'ostiary_calls_total{service="openai",status="5xx"} 1',
@@ -22,7 +22,17 @@ test('calls by service and class of status, buckets that hold those below them',
     'ostiary_call_seconds_bucket{le="0.01",service="gemini"} 1',
     'ostiary_refusals_total{code="decide.denied"} 1',
     'ostiary_calls_live 3',
+    'ostiary_runs_open 1',
+    'ostiary_audit_entries 7',
   ])
     assert.ok(lines.includes(line), line)
-  assert.equal(lines.filter((line) => line.startsWith('# TYPE ostiary_call_seconds ')).length, 1)
+  const families = lines.flatMap((line) => (line.startsWith('# TYPE ') ? [line.slice(7)] : []))
+  assert.deepEqual(families.sort(), [
+    'ostiary_audit_entries gauge',
+    'ostiary_call_seconds histogram',
+    'ostiary_calls_live gauge',
+    'ostiary_calls_total counter',
+    'ostiary_refusals_total counter',
+    'ostiary_runs_open gauge',
+  ])
 })

@@ -1,10 +1,9 @@
 // Prometheus metrics. Labels come from configuration only (invariant 16): service names and refusal codes, never a path.
-import { Counter, Gauge, Registry } from 'prom-client'
 
 export interface Metrics {
   answered(service: string, status: number, seconds: number): void
   refused(code: string): void
-  text(): Promise<string>
+  text(): string
 }
 
 export interface MetricSources {
@@ -25,21 +24,7 @@ interface Tally {
 }
 
 export function createMetrics(sources: MetricSources): Metrics {
-  const registry = new Registry()
-  const registers = [registry]
-  const refusals = new Counter({ name: 'ostiary_refusals_total', help: 'Refusals, by code', labelNames: ['code'], registers })
-  const gauge = (name: string, help: string, read: () => number): void =>
-    void new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(read())
-      },
-    })
-  gauge('ostiary_calls_live', 'Calls under way', sources.liveCalls)
-  gauge('ostiary_runs_open', 'Runs that are open', sources.runs)
-  gauge('ostiary_audit_entries', 'Entries in the log', sources.auditEntries)
+  const refusals = new Map<string, number>()
   const services = new Map<string, Tally>()
   return {
     answered(service, status, duration) {
@@ -56,34 +41,49 @@ export function createMetrics(sources: MetricSources): Metrics {
       tally.sum += duration
       tally.count += 1
     },
-    refused: (code) => refusals.inc({ code }),
-    text: async () => `${await registry.metrics()}${callLines(services)}`,
+    refused: (code) => void refusals.set(code, (refusals.get(code) ?? 0) + 1),
+    text: () =>
+      [
+        family(
+          'ostiary_refusals_total',
+          'Refusals, by code',
+          'counter',
+          [...refusals].map(([code, count]) => `{code="${code}"} ${count}`),
+        ),
+        family('ostiary_calls_live', 'Calls under way', 'gauge', [` ${sources.liveCalls()}`]),
+        family('ostiary_runs_open', 'Runs that are open', 'gauge', [` ${sources.runs()}`]),
+        family('ostiary_audit_entries', 'Entries in the log', 'gauge', [` ${sources.auditEntries()}`]),
+        ...callFamilies(services),
+      ].join('\n'),
   }
 }
 
-/** Every call counts here, so it is counted in plain numbers; the text format is Prometheus' 0.0.4. */
-function callLines(services: ReadonlyMap<string, Tally>): string {
+/** The text format 0.0.4 of Prometheus: each line goes on behind the name. */
+function family(name: string, help: string, type: string, lines: readonly string[]): string {
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.map((line) => `${name}${line}\n`).join('')}`
+}
+
+/** Every call counts here, so it is counted in plain numbers. */
+function callFamilies(services: ReadonlyMap<string, Tally>): readonly string[] {
   const calls: string[] = []
   const seconds: string[] = []
   for (const [service, { byStatus, byBucket, sum, count }] of services) {
     byStatus.forEach((value, at) => {
-      if (value > 0) calls.push(`ostiary_calls_total{service="${service}",status="${at + 1}xx"} ${value}`)
+      if (value > 0) calls.push(`{service="${service}",status="${at + 1}xx"} ${value}`)
     })
     let below = 0
     byBucket.forEach((value, at) => {
       below += value
-      seconds.push(`ostiary_call_seconds_bucket{le="${bounds[at]}",service="${service}"} ${below}`)
+      seconds.push(`_bucket{le="${bounds[at]}",service="${service}"} ${below}`)
     })
     seconds.push(
-      `ostiary_call_seconds_bucket{le="+Inf",service="${service}"} ${count}`,
-      `ostiary_call_seconds_sum{service="${service}"} ${sum}`,
-      `ostiary_call_seconds_count{service="${service}"} ${count}`,
+      `_bucket{le="+Inf",service="${service}"} ${count}`,
+      `_sum{service="${service}"} ${sum}`,
+      `_count{service="${service}"} ${count}`,
     )
   }
-  const family = (name: string, help: string, type: string, lines: readonly string[]): string =>
-    `\n# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.map((line) => `${line}\n`).join('')}`
-  return (
-    family('ostiary_calls_total', 'Calls answered, by service and class of status', 'counter', calls) +
-    family('ostiary_call_seconds', 'Duration of calls, by service', 'histogram', seconds)
-  )
+  return [
+    family('ostiary_calls_total', 'Calls answered, by service and class of status', 'counter', calls),
+    family('ostiary_call_seconds', 'Duration of calls, by service', 'histogram', seconds),
+  ]
 }

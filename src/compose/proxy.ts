@@ -57,6 +57,7 @@ export function createProxyPlane({ listen, ground, inForce, upstream, runEvidenc
     },
     inject: createInject({
       placeholders: runs.placeholders,
+      clock,
       trip: (identity) => runs.trip(identity.run, `${identity.workload}@${identity.address}`),
       shape: looksLikeKey,
       recognise: (value) => ground.vault.values.recognise(value),

@@ -3,31 +3,39 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 
-const shape = z.strictObject({ workloads: z.array(z.string()), credentials: z.array(z.string()) })
+const names = z.record(z.string(), z.number())
+const shape = z.strictObject({ workloads: names, credentials: names })
+
+interface What {
+  readonly workload?: string | undefined
+  readonly credential?: string | undefined
+}
 
 export interface Revocations {
-  readonly workloads: ReadonlySet<string>
-  readonly credentials: ReadonlySet<string>
-  add(what: { readonly workload?: string | undefined; readonly credential?: string | undefined }): void
-  lift(what: { readonly workload?: string | undefined; readonly credential?: string | undefined }): void
+  /** Since when, in milliseconds since the epoch, by name. */
+  readonly workloads: ReadonlyMap<string, number>
+  readonly credentials: ReadonlyMap<string, number>
+  add(what: What, now: number): void
+  lift(what: What): void
 }
 
 /** Throws an Error when the file is there and cannot be read: a lost revocation is worse than no start. */
 export function openRevocations(dataDir: string): Revocations {
   const path = join(dataDir, 'revoked.json')
   const kept = read(path)
-  const workloads = new Set(kept.workloads)
-  const credentials = new Set(kept.credentials)
+  const workloads = new Map(Object.entries(kept.workloads))
+  const credentials = new Map(Object.entries(kept.credentials))
   const write = (): void => {
-    writeFileSync(`${path}.new`, JSON.stringify({ workloads: [...workloads], credentials: [...credentials] }), { mode: 0o600, flush: true })
+    const text = JSON.stringify({ workloads: Object.fromEntries(workloads), credentials: Object.fromEntries(credentials) })
+    writeFileSync(`${path}.new`, text, { mode: 0o600, flush: true })
     renameSync(`${path}.new`, path)
   }
   return {
     workloads,
     credentials,
-    add({ workload, credential }) {
-      if (workload !== undefined) workloads.add(workload)
-      if (credential !== undefined) credentials.add(credential)
+    add({ workload, credential }, now) {
+      if (workload !== undefined && !workloads.has(workload)) workloads.set(workload, now)
+      if (credential !== undefined && !credentials.has(credential)) credentials.set(credential, now)
       write()
     },
     lift({ workload, credential }) {
@@ -41,7 +49,7 @@ function read(path: string): z.infer<typeof shape> {
   try {
     return shape.parse(JSON.parse(readFileSync(path, 'utf8')))
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { workloads: [], credentials: [] }
-    throw new Error(`${path} cannot be read, so nobody knows what was revoked: mend it, or write {"workloads":[],"credentials":[]}`)
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { workloads: {}, credentials: {} }
+    throw new Error(`${path} cannot be read, so nobody knows what was revoked: mend it, or write {"workloads":{},"credentials":{}}`)
   }
 }

@@ -121,11 +121,11 @@ function choose(config: Config, asked: string | null, starter: Starter): Workloa
 function describe(parts: RunDoorParts, run: Run): Readonly<Record<string, unknown>> {
   const { paths } = parts
   const config = parts.config()
-  const services = servicesFor(config, run.workload).flatMap(({ name, keyVariables, baseUrlVariables, basicAt }) => {
+  const services = servicesFor(config, run.workload).flatMap(({ name, keyVariables, runVariables, baseUrlVariables, basicAt }) => {
     const placeholder = run.placeholders.find((one) => one.service === name)?.value
     return placeholder === undefined
       ? []
-      : [{ name, keyVariables, baseUrlVariables, placeholder, ...(basicAt === undefined ? {} : { basicAt }) }]
+      : [{ name, keyVariables, runVariables, baseUrlVariables, placeholder, ...(basicAt === undefined ? {} : { basicAt }) }]
   })
   const nests = !isIsolated(run) && config.workloads.some((one) => one.run?.within.includes(run.workload) === true)
   const believed = [...config.files, ...config.believed]

@@ -152,7 +152,10 @@ export async function sealFor(
   const kind = rule === undefined ? kindOf('static-key') : kindOf(rule.kind)
   const isLogin = found.login !== undefined && value.subarray(0, found.login.keyPrefix.length).toString('latin1') === found.login.keyPrefix
   // Before a credential names it, the value is sealed for the service's own slot; a subscription's token is always a bearer.
-  const wanted = (kind as AnyCredentialKind).purposeOf(rule?.config ?? { secret: name, ...(isLogin ? { slot: 'bearer' } : {}) }, found)
+  const held = rule?.config ?? { secret: name, ...(isLogin ? { slot: 'bearer' } : {}) }
+  const wanted = (kind as AnyCredentialKind).purposeOf(held, found)
+  const wrong = kind?.wrongWith?.(held, found, value) ?? null
+  if (wrong !== null) throw new Error(`this is no credential for ${service}: ${wrong}`)
   if (isLogin && wanted.slot !== 'bearer')
     throw new Error(`this is a set-up token: write static-key: { secret: ${name}, slot: bearer } under credentials, and seal it again`)
   const purpose = {

@@ -248,7 +248,7 @@ policies:
       mistakes.map((one) => `${one.line} ${one.write}`),
       [
         '3 did you mean process?',
-        '5 hosts: [api.crm.example], slot: { header: X-Api-Key }   or, of the catalog, one of: openai, anthropic, gemini, github, github-objects',
+        '5 hosts: [api.crm.example], slot: { header: X-Api-Key }   or, of the catalog, one of: openai, anthropic, gemini, github, github-objects, aws',
         '7 did you mean time-window?',
       ],
     )
@@ -520,4 +520,24 @@ describe('places', () => {
     assert.equal(meant('workload', ['workloads', 'services']), 'did you mean workloads?')
     assert.equal(meant('zzzzzz', ['a', 'b']), 'one of: a, b')
   })
+})
+
+test('patterns are told, so that what comes to fit one is noticed', () => {
+  const dir = place({ 'o.yaml': 'trustDomain: acme.example\npolicies: [p/*.cedar, one.cedar]\n', 'p/a.cedar': '', 'one.cedar': '' })
+  assert.deepEqual(read(join(dir, 'o.yaml')).patterns, [join(dir, 'p/*.cedar')])
+  const folder = place({ 'a.yaml': 'trustDomain: acme.example\n' })
+  assert.deepEqual(read(folder).patterns, [join(folder, '*.{yaml,yml}')])
+})
+
+test('audit: how long it is kept and where its checkpoints go; a copy beside the log is none', () => {
+  assert.deepEqual(parse('trustDomain: acme.example\n').audit, { keepDays: null, copies: [] })
+  const dir = place({ 'o.yaml': 'trustDomain: acme.example\naudit: { keepDays: 90, copies: [there, /mnt/there] }\n' })
+  assert.deepEqual(read(join(dir, 'o.yaml')).audit, { keepDays: 90, copies: [join(dir, 'there'), '/mnt/there'] })
+  const beside = wrongWith('trustDomain: acme.example\ndataDir: data\naudit: { keepDays: 0, copies: [data/audit] }\n')
+  assert.deepEqual(
+    brief(beside)
+      .map((one) => one.replace(/\/\S*\//, ''))
+      .sort(),
+    ['3 audit.copies.0: audit lies beside the log: who changes one changes both', '3 audit.keepDays: Too small: expected number to be >=1'],
+  )
 })

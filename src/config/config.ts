@@ -78,9 +78,13 @@ export interface Config {
   readonly credentials: readonly CredentialRule[]
   readonly conditions: readonly Chosen[]
   readonly policies: readonly PolicyText[]
+  /** `keepDays` null: all is kept. */
+  readonly audit: { readonly keepDays: number | null; readonly copies: readonly string[] }
   readonly suspension: { readonly trips: number; readonly windowMs: number }
   /** Every file that was read, for custody checks and change watching. */
   readonly files: readonly string[]
+  /** What comes to fit one of these is a change of configuration too. */
+  readonly patterns: readonly string[]
   /** Files that conditions read by themselves, again and again: in custody like the rest, but no change of configuration. */
   readonly believed: readonly string[]
 }

@@ -13,6 +13,13 @@ export function crossChecks(reading: Reading, config: Config): void {
   insides(reading, config)
   listeners(reading, config)
   audiences(reading, config)
+  for (const [at, dir] of config.audit.copies.entries())
+    if (`${dir}/`.startsWith(`${config.dataDir}/`))
+      reading.wrong(
+        ['audit', 'copies', at],
+        `${dir} lies beside the log: who changes one changes both`,
+        'name a folder on another machine or medium',
+      )
   const fixed = new Set<string>()
   for (const [at, one] of config.egress.dangerouslyFixedAddresses.entries()) {
     if (fixed.has(one.host))

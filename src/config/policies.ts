@@ -19,6 +19,7 @@ export function readPolicies(reading: Reading, entries: FileShape['policies']): 
       continue
     }
     const pattern = pathFrom(source.base, entry)
+    if (/[*?[{]/.test(entry)) reading.patterns.push(pattern)
     const found = globSync(pattern).sort()
     // A pattern that fits nothing is an empty folder or a typing error, and whoever wrote it meant some policy to hold.
     if (found.length === 0) reading.wrong(path, `${entry} names no file`, 'name a .cedar file, relative to this one')

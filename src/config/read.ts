@@ -1,7 +1,7 @@
 // File and environment → a frozen Config, or all mistakes at once with file, line, what is wrong and what to write. Reads the
 // named files and nothing else; it is never looked for in the current directory.
 import { userInfo } from 'node:os'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { ConfigMistakes, type Mistake } from '../model/refusal.ts'
 import { address } from './address.ts'
 import type { Chosen, Config, CredentialRule, WorkloadRule } from './config.ts'
@@ -15,7 +15,7 @@ import type { Reading, ReadOptions } from './reading.ts'
 import { salvage } from './salvage.ts'
 import { serviceOf } from './services.ts'
 import { type FileShape, fileShape } from './shape.ts'
-import { noSource, readSource, type Source } from './source.ts'
+import { noSource, readSource, type Source, sourcePattern } from './source.ts'
 
 export type { Kinds } from './kinds.ts'
 
@@ -40,6 +40,7 @@ export function readConfig(file: string | null, options: ReadOptions): Config {
     options,
     mistakes,
     files: [...source.files],
+    patterns: source.file === source.base ? [join(source.base, sourcePattern)] : [],
     believed: [],
     wrong: (path, wrong, write) => add(original(path), wrong, write),
     written: (section) => writtenNames(source.value, section),
@@ -116,8 +117,10 @@ function build(reading: Reading, shape: FileShape): Config {
       ([name, chosen]) => read.one(['conditions', name], chosen, options.kinds.condition) ?? [],
     ),
     policies: readPolicies(reading, shape.policies),
+    audit: { keepDays: shape.audit.keepDays ?? null, copies: shape.audit.copies.map((dir) => pathFrom(source.base, dir)) },
     suspension: { trips: shape.suspension.trips, windowMs: shape.suspension.windowSeconds * 1_000 },
     files: reading.files,
+    patterns: reading.patterns,
     believed: reading.believed,
   }
   crossChecks(reading, config)

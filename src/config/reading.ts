@@ -22,6 +22,8 @@ export interface Reading {
   readonly mistakes: Mistake[]
   /** Files that were read, for custody and for watching. */
   readonly files: string[]
+  /** Patterns that name some of them: what comes to fit one is a change too. */
+  readonly patterns: string[]
   /** Files that conditions read by themselves, later and again. */
   readonly believed: string[]
   wrong(path: readonly PropertyKey[], wrong: string, write: string): void

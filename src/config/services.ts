@@ -1,4 +1,5 @@
 // A service as the file writes it, completed by the catalog where the catalog knows it.
+import { scopeOf } from '../model/scope.ts'
 import type { Service, Slot } from '../model/service.ts'
 import { meant } from './nearest.ts'
 import type { Reading } from './reading.ts'
@@ -45,6 +46,17 @@ export function serviceOf(reading: Reading, name: string, shape: ServiceShape, c
     hosts: [],
     keyVariables: [`${name.toUpperCase().replaceAll('-', '_')}_API_KEY`],
   }
+  const hosts = shape.hosts ?? base.hosts
+  if (hosts.length === 0)
+    reading.wrong(path, `${name} has hosts in each of its regions, and none is named`, 'hosts: [bedrock-runtime.us-east-1.amazonaws.com]')
+  const signs = base.slots.some((slot) => slot.kind === 'sigv4')
+  for (const [at, host] of hosts.entries())
+    if (signs && scopeOf(base, host) === null)
+      reading.wrong(
+        [...path, 'hosts', at],
+        `of ${host} neither region nor service is known, and requests are signed for both`,
+        'an endpoint such as SERVICE.REGION.amazonaws.com',
+      )
   const credential = shape.credential ?? base.credential
   const bound = known?.repositoryPaths !== undefined
   if (bound && shape.hosts !== undefined)
@@ -59,7 +71,7 @@ export function serviceOf(reading: Reading, name: string, shape: ServiceShape, c
     reading.wrong(path, 'a credential would be sent in clear', 'scheme: https   or   credential: none')
   return {
     ...base,
-    hosts: shape.hosts ?? base.hosts,
+    hosts,
     scheme,
     port: shape.port ?? (shape.scheme === 'http' ? 80 : base.port),
     slots,

@@ -139,6 +139,21 @@ export const fileShape = z.strictObject({
   credentials: z.record(name, credential).default({}),
   conditions: z.record(name, one).default({}),
   policies: z.array(z.union([z.string().min(1), z.strictObject({ cedar: z.string() })])).default([]),
+  audit: z
+    .strictObject({
+      keepDays: z
+        .int()
+        .min(1)
+        .max(36_500)
+        .optional()
+        .describe('Entries that are older go, in whole bundles of 256; their hashes stay. Default: all are kept.'),
+      copies: z
+        .array(z.string().min(1))
+        .default([])
+        .describe('Folders in which the newest checkpoint is put too, a file a day: on another machine or medium.'),
+    })
+    .prefault({})
+    .describe('How long the log is kept, and where its checkpoints are copied.'),
   suspension: z
     .strictObject({ trips: z.int().min(1).max(100).default(3), windowSeconds: z.int().min(1).max(3_600).default(60) })
     .prefault({}),

@@ -27,6 +27,9 @@ export interface Source {
   readonly broken: boolean
 }
 
+/** In a directory. */
+export const sourcePattern = '*.{yaml,yml}'
+
 const fileBytesMax = 4 * 1024 * 1024
 const filesMax = 200
 const aliasesMax = 100
@@ -52,7 +55,7 @@ export function readSource(path: string): Source {
     // said by readOne with its reason
   }
   if (!directory) return joined(path, join(path, '..'), [readOne(path)], [])
-  const names = globSync('*.{yaml,yml}', { cwd: path }).sort()
+  const names = globSync(sourcePattern, { cwd: path }).sort()
   const mistakes: Mistake[] = []
   if (names.length === 0) mistakes.push(mistake(path, 0, 'the directory holds no .yaml file', 'name a file, or a directory of .yaml files'))
   if (names.length > filesMax) mistakes.push(mistake(path, 0, `the directory holds more than ${filesMax} files`, 'put them together'))

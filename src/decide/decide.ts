@@ -9,16 +9,17 @@ import type { Identity } from '../model/identity.ts'
 import type { Log } from '../model/kind.ts'
 import type { Limits } from '../model/limits.ts'
 import { ConfigMistakes, Refusal } from '../model/refusal.ts'
+import { signsBody } from '../model/scope.ts'
 import type { Service } from '../model/service.ts'
 import type { Target } from '../model/target.ts'
 import { type BodyRead, nothingRead } from './body.ts'
 import type { Condition, FactShape } from './condition.ts'
 import { evaluate } from './engine.ts'
-import { type Explanation, explainQuestion, type Known } from './explain.ts'
+import { type Explanation, explain, type Known } from './explain.ts'
 import { createFactSource, type FactSource } from './facts.ts'
 import { createMemo, type Memo, memoKey } from './memo.ts'
 import { type PolicySource, readPolicies } from './policies.ts'
-import { createReading, forRecord, mayDefer, type Reading, refuseFileOfCalls } from './reading.ts'
+import { type Asking, createReading, forRecord, mayDefer, type Reading, refuseFileOfCalls } from './reading.ts'
 import { type SchemaWorkload, schemaOf } from './schema.ts'
 import { createSlices, engineRequest, type Question, type Resource, type Slice, type Slices, valuesOf } from './slices.ts'
 
@@ -116,7 +117,11 @@ export function createDecide(parts: DecideParts): Decider {
   }
   return {
     version: world.version,
-    decide: (call, identity) => decideCall(world, lookup, call, identity),
+    decide: (call, identity) => {
+      const decision = decideCall(world, lookup, call, identity)
+      if (!waitsForBody(call)) return decision
+      return Promise.resolve(decision).then((made) => world.reading.toSign(call, identity).then(() => made))
+    },
     decideMessage: (call, identity, read) => decideCall(world, lookup, call, identity, read),
     decideTunnel: (call, identity) => decideTunnel(world, call, identity),
     decideAgain(identity, target, facts, read) {
@@ -126,7 +131,17 @@ export function createDecide(parts: DecideParts): Decider {
       const found = service === null ? lookTunnel(world, identity, target) : lookup(identity, target.action, service)
       return settle(world, found, identity, target, pickFacts(world, found.slice, facts), bodyAgain(found.slice, service, target, read))
     },
-    explain: (identity, target, known) => explain(world, identity, target, known ?? {}),
+    explain: (identity, target, known) => {
+      const service = target.service === null ? null : (world.services.get(target.service) ?? null)
+      const found = (action: string): Lookup =>
+        service === null ? lookTunnel(world, identity, target) : look(world, identity, action, service)
+      const unasked = (call: Asking): void => {
+        if (service === null) return
+        refuseMethod(service, call)
+        refuseFileOfCalls(service, target, () => [found(target.action).slice, found('inference').slice])
+      }
+      return explain({ unasked, found, factsOf: world.factsOf, reading: world.reading, service, identity, target, known: known ?? {} })
+    },
   }
 }
 
@@ -178,8 +193,7 @@ function decideCall(
 ): Decision | Promise<Decision> {
   const { service, target } = call
   if (service === null) throw new Refusal('decide.denied', 'no service manages this host')
-  if (service.methods.length > 0 && !service.methods.includes(target.method)) throw new Refusal('decide.method', target.method)
-  refuseOverride(service, call)
+  refuseMethod(service, call)
   const found = lookup(identity, target.action, service)
   refuseFileOfCalls(service, target, () => [found.slice, lookup(identity, 'inference', service).slice])
   const later = mayDefer(service, target, message) ? lookup(identity, 'deferred', service) : null
@@ -226,6 +240,10 @@ async function decideDeferred(
   return decision
 }
 
+function waitsForBody({ service, target, head, body }: Call): boolean {
+  return service !== null && body.whole === null && body.length !== 0 && signsBody(service, target, head)
+}
+
 /** Of the method, and of the path, as frameworks and gateways read them. */
 const overrides = [
   'x-http-method-override',
@@ -241,7 +259,9 @@ const overrides = [
 const queryOverride = /^(?:_method|[$.]*http[-_]?method|x[-_]http[-_]method(?:[-_]override)?)$/i
 
 /** Where a rule looks at method and path, what changes them behind our back would lead past the rule. */
-function refuseOverride(service: Service, call: Call): void {
+function refuseMethod(service: Service, call: Asking): void {
+  const { method } = call.target
+  if (service.methods.length > 0 && !service.methods.includes(method)) throw new Refusal('decide.method', method)
   if (service.actions.length === 0 && service.methods.length === 0) return
   for (const name of overrides) if (call.head.get(name) !== undefined) throw new Refusal('decide.method', `${name} is not allowed`)
   const { query } = call.target
@@ -349,43 +369,4 @@ function bodyAgain(slice: Slice, service: Service | null, target: Target, read: 
   if (slice.readsTools || (slice.readsModel && service.modelPath === null))
     throw new Refusal('decide.fact_missing', 'policy reads the body, which was not given')
   return { model: forRecord(service, target.path), tools: undefined }
-}
-
-const notTunnelled: Explanation = {
-  permitted: false,
-  code: 'decide.denied',
-  policies: [],
-  considered: [],
-  reasons: ['A managed host is never tunnelled.'],
-  missing: [],
-  facts: {},
-  credential: null,
-}
-
-async function explain(world: World, identity: Identity, target: Target, known: Known): Promise<Explanation> {
-  const service = target.service === null ? null : (world.services.get(target.service) ?? null)
-  if (service === null && world.managedHosts.has(target.host)) return notTunnelled
-  const found = service === null ? lookTunnel(world, identity, target) : look(world, identity, target.action, service)
-  const body: BodyRead = {
-    model: known.model ?? (service === null ? undefined : forRecord(service, target.path)),
-    tools: known.tools === undefined ? undefined : [...new Set(known.tools)].sort(),
-  }
-  const question = {
-    identity,
-    target,
-    action: actionOf(found, target),
-    resource: found.resource,
-    facts: {},
-    credential: found.credential,
-    body,
-  }
-  const refused = service !== null && service.methods.length > 0 && !service.methods.includes(target.method)
-  return explainQuestion({
-    slice: found.slice,
-    question,
-    known: known.facts ?? {},
-    factsOf: world.factsOf,
-    before: refused ? new Refusal('decide.method', target.method) : null,
-    after: found.noCredential,
-  })
 }

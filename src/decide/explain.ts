@@ -1,18 +1,23 @@
 // Says in words what would become of a request and why: each policy that was considered, each fact that is missing.
 // It must never be the way a decision is made: decide.ts asks the engine once, for all policies together.
 import type { Facts, FactValue } from '../model/facts.ts'
+import type { Identity } from '../model/identity.ts'
 import { Refusal } from '../model/refusal.ts'
+import type { Service } from '../model/service.ts'
+import type { Target } from '../model/target.ts'
+import { mayHaveBody, nothingRead } from './body.ts'
 import { evaluate, type Program } from './engine.ts'
 import type { FactSource } from './facts.ts'
 import type { Policy } from './policies.ts'
-import { engineRequest, type Question, type Slice, valuesOf } from './slices.ts'
+import { type Asking, mayDefer, type Reading } from './reading.ts'
+import { engineRequest, type Question, type Resource, type Slice, valuesOf } from './slices.ts'
 
 /** What the person who asks supposes. */
 export interface Known {
   /** Flattened, `condition` or `condition.name`; the rest is asked of the conditions. */
   readonly facts?: Facts
-  readonly model?: string
-  readonly tools?: readonly string[]
+  /** JSON, as it would be sent. */
+  readonly body?: Buffer
 }
 
 export interface Considered {
@@ -39,17 +44,90 @@ export interface Explanation {
   readonly credential: string | null
 }
 
+/** What is known of one action before policy is asked. */
+interface Found {
+  readonly slice: Slice
+  readonly resource: Resource
+  readonly credential: string | null
+  readonly noCredential: Refusal | null
+}
+
+interface Explained {
+  /** Throws what is refused before policy is asked. */
+  readonly unasked: (call: Asking) => void
+  readonly found: (action: string) => Found
+  readonly factsOf: FactSource
+  readonly reading: Reading
+  /** null for a tunnel. */
+  readonly service: Service | null
+  readonly identity: Identity
+  readonly target: Target
+  readonly known: Known
+}
+
 interface Ask {
   readonly slice: Slice
   readonly question: Question
   readonly known: Facts
   readonly factsOf: FactSource
-  /** A refusal that comes before or after policy is asked. */
-  readonly before: Refusal | null
+  /** What policy would not be told of any more. */
   readonly after: Refusal | null
 }
 
-export async function explainQuestion(ask: Ask): Promise<Explanation> {
+/** Never throws for a no. */
+export async function explain(parts: Explained): Promise<Explanation> {
+  const { service, identity, target, known } = parts
+  const call = supposed(target, known.body ?? Buffer.alloc(0))
+  try {
+    parts.unasked(call)
+    const first = await explainAction(parts, call, target.action)
+    if (!first.permitted || service === null || !mayDefer(service, target, undefined)) return first
+    if (!(await parts.reading.defers(service, call, identity))) return first
+    const later = await explainAction(parts, call, 'deferred')
+    return {
+      ...later,
+      policies: later.permitted ? [...new Set([...first.policies, ...later.policies])] : later.policies,
+      considered: [...first.considered, ...later.considered],
+      reasons: [...first.reasons, 'Its body asks for work that goes on after the answer: that needs `deferred` too.', ...later.reasons],
+      facts: { ...first.facts, ...later.facts },
+    }
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+    const { code, says, detail } = error
+    const reasons = [detail === '' ? says : `${says} ${detail}.`]
+    return { permitted: false, code, policies: [], considered: [], reasons, missing: [], facts: {}, credential: null }
+  }
+}
+
+/** A request with nothing but what is read of one. */
+function supposed(target: Target, body: Buffer): Asking {
+  return {
+    target,
+    head: {
+      method: target.method,
+      target: target.path,
+      get: (name) => (name === 'content-type' ? 'application/json' : undefined),
+      each() {},
+    },
+    body: { length: body.length, whole: body, start() {}, pause() {}, resume() {}, cancel() {} },
+    readBody: async () => body,
+  }
+}
+
+async function explainAction(parts: Explained, call: Asking, action: string): Promise<Explanation> {
+  const { service, identity, target, known, factsOf, reading } = parts
+  const { slice, resource, credential, noCredential } = parts.found(action)
+  const read = service === null ? nothingRead : await reading.request(slice, service, call, identity)
+  const question: Question = {
+    ...{ identity, target, resource, credential, facts: {}, body: read },
+    action: resource.type === 'Host' ? 'tunnel' : action,
+  }
+  const explained = await explainQuestion({ slice, question, known: known.facts ?? {}, factsOf, after: noCredential })
+  const unsaid = (slice.readsModel || slice.readsTools) && known.body === undefined && mayHaveBody(target.method)
+  return unsaid ? { ...explained, reasons: [...explained.reasons, 'Policy reads the body, and none was given (--body).'] } : explained
+}
+
+async function explainQuestion(ask: Ask): Promise<Explanation> {
   const { facts, missing } = await gather(ask)
   const question: Question = { ...ask.question, facts }
   const { slice } = ask
@@ -95,7 +173,6 @@ function outcomeOf(
     reasons,
   })
   const { action, resource, identity } = question
-  if (ask.before !== null) return no(ask.before.code, [`${resource.id} does not allow the method ${ask.before.detail}.`])
   if (missing.length > 0) return no('decide.fact_missing', [`Policy reads facts that cannot be had: ${missing.join('; ')}.`])
   if (considered.length === 0) return no('decide.denied', [nobody(identity.workload, action, resource.id)])
   const verdict = evaluate(ask.slice.program, request)

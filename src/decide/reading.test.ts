@@ -127,3 +127,22 @@ test('one workload has no more bodies held than its share, and another has its o
   assert.equal(await first, 'permitted')
   assert.equal(await outcome(() => one.decide(streamed(), identity())), 'permitted')
 })
+
+test('explain reads the body that would be sent, and says what its answer in the background would need', async () => {
+  const told = (policies: string, body?: string) =>
+    decider(policies).explain(identity(), call('POST', responses).target, body === undefined ? {} : { body: Buffer.from(body) })
+  const later = await told(inference, '{"background":true}')
+  assert.deepEqual([later.permitted, later.code], [false, 'decide.denied'])
+  assert.match(later.reasons.join('\n'), /"models" permits it\.\n.*`deferred` too\.\nNo policy permits agent the action deferred/)
+  const both = await told(`${inference} ${deferred}`, '{"background":true}')
+  assert.deepEqual([both.permitted, both.policies], [true, ['models', 'later']])
+  const plain = await told(inference, '{"background":false}')
+  assert.deepEqual([plain.permitted, plain.policies, plain.reasons.length], [true, ['models'], 1])
+
+  const small = `${inference} forbid (principal, action, resource) when { context.request has model && context.request.model == "big" };`
+  assert.equal((await told(small, '{"model":"big"}')).code, 'decide.forbidden')
+  assert.equal((await told(small, '{"model":"small"}')).permitted, true)
+  assert.match((await told(small)).reasons.join('\n'), /Policy reads the body, and none was given \(--body\)\./)
+  const odd = await told(small, '{"model":')
+  assert.deepEqual([odd.permitted, odd.code], [false, 'decide.body_unreadable'])
+})

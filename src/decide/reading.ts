@@ -16,20 +16,25 @@ export interface Wanted {
   readonly readsTools: boolean
 }
 
+/** What a call must have to be read. */
+export type Asking = Pick<Call, 'target' | 'head' | 'body' | 'upgrade' | 'readBody'>
+
 export interface Reading {
-  request(wanted: Wanted, service: Service, call: Call, identity: Identity): BodyRead | Promise<BodyRead>
+  request(wanted: Wanted, service: Service, call: Asking, identity: Identity): BodyRead | Promise<BodyRead>
   message(wanted: Wanted, message: BodyRead): BodyRead
   /** The same of a body that is here already; undefined where it must be waited for. */
-  defersNow(service: Service, call: Call): boolean | undefined
+  defersNow(service: Service, call: Asking): boolean | undefined
   /** Does the body ask for work that goes on after its answer? What cannot be read plainly is taken to. */
-  defers(service: Service, call: Call, identity: Identity): Promise<boolean>
+  defers(service: Service, call: Asking, identity: Identity): Promise<boolean>
+  /** Reads the body whole, where its hash will be signed: what is permitted only. */
+  toSign(call: Asking, identity: Identity): Promise<void>
 }
 
 export function createReading(limits: Limits): Reading {
   /** Bytes that are held, by workload. */
   const holding = new Map<string, number>()
 
-  async function hold(call: Call, { workload }: Identity, bytesMax: number): Promise<Buffer> {
+  async function hold(call: Asking, { workload }: Identity, bytesMax: number): Promise<Buffer> {
     const bytes = call.body.length < 0 ? bytesMax : call.body.length
     const before = holding.get(workload) ?? 0
     if (before + bytes > limits.heldBodiesPerWorkloadBytesMax) throw new Refusal('decide.busy', 'heldBodiesPerWorkloadBytesMax')
@@ -85,6 +90,11 @@ export function createReading(limits: Limits): Reading {
       } catch (error) {
         return takenToDefer(error)
       }
+    },
+    async toSign(call, identity) {
+      await hold(call, identity, limits.signedBodyBytesMax).catch((error) => {
+        throw error instanceof Refusal && error.code === 'decide.body_unreadable' ? new Refusal('decide.signed_body') : error
+      })
     },
   }
 }
@@ -143,7 +153,7 @@ function messageOf(slice: Wanted, message: BodyRead): BodyRead {
 }
 
 /** What a socket will be asked for stands in its messages: where policy wants to know it, they must be readable. */
-function openingOf(slice: Wanted, service: Service, call: Call): BodyRead {
+function openingOf(slice: Wanted, service: Service, call: Asking): BodyRead {
   const rule = socketRuleOf(service, call.target)
   if (rule === null) {
     if (slice.readsModel || slice.readsTools) throw new Refusal('decide.body_unreadable', 'the messages of this WebSocket are not readable')

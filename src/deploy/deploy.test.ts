@@ -8,7 +8,7 @@ import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { installSteps, type Target, uninstallSteps } from './deploy.ts'
 import { programFiles } from './program.ts'
-import { accountFiles, nodeFlags, places, services, sockets, unitFiles } from './units.ts'
+import { accountFiles, brokerFlags, nodeFlags, places, services, sockets, unitFiles } from './units.ts'
 
 const temporary = mkdtempSync(join(tmpdir(), 'ostiary-deploy-'))
 after(() => rmSync(temporary, { recursive: true, force: true }))
@@ -168,7 +168,7 @@ test('on a machine that runs, the sockets are opened anew only when they changed
 test('the units run Node as bin/ostiary.mjs does', () => {
   const bin = readFileSync(join(repository, 'bin/ostiary.mjs'), 'utf8')
   const flags = [...(/const flags = \[(.*?)\]/s.exec(bin)?.[1] ?? '').matchAll(/'([^']+)'/g)].map(([, flag]) => flag)
-  assert.deepEqual(flags, [...nodeFlags, '--min-semi-space-size=32', '--max-semi-space-size=32'])
+  assert.deepEqual(flags, [...nodeFlags, ...brokerFlags])
 })
 
 test('the process that holds secrets has no capability, the reader two; neither is kept from looking at /proc', () => {

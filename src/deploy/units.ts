@@ -37,6 +37,8 @@ export const services = ['ostiary-facts.service', 'ostiary.service'] as const
 
 /** As bin/ostiary.mjs has them; a test compares. */
 export const nodeFlags = ['--disallow-code-generation-from-strings', '--disable-sigusr1', '--disable-warning=ExperimentalWarning']
+/** Behind them for the broker. Why: bin/ostiary.mjs. */
+export const brokerFlags = ['--max-semi-space-size=32', '--semi-space-growth-factor=32', '--expose-gc', '--wasm-lazy-validation']
 
 const confined = `NoNewPrivileges=yes
 ProtectSystem=strict
@@ -75,7 +77,7 @@ export function unitFiles(doors: Doors, extension: 'ts' | 'js'): readonly Placed
   return [
     unit('ostiary.socket', tcpSocket('proxy', doors.proxy)),
     unit('ostiary-base-url.socket', tcpSocket('base-url', doors.baseUrl)),
-    unit('ostiary.service', brokerService(`${node} --min-semi-space-size=32 --max-semi-space-size=32 ${code}/main.${extension}`)),
+    unit('ostiary.service', brokerService(`${node} ${brokerFlags.join(' ')} ${code}/main.${extension}`)),
     unit('ostiary-facts.socket', factsSocket),
     unit('ostiary-facts.service', factsService(`${node} ${code}/accept/evidence/reader-main.${extension}`)),
   ]

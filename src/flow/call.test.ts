@@ -2,13 +2,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Call } from '../model/call.ts'
 import type { Lease } from '../model/credential.ts'
-import { Refusal } from '../model/refusal.ts'
-import { type Answer, call, type Steps } from './call.ts'
+import { agentLeft, Refusal } from '../model/refusal.ts'
+import { type Answer, type Beside, call, type Steps } from './call.ts'
 
 type Change = (said: string[]) => Partial<Record<keyof Steps | 'intent' | 'answer', unknown>>
 
 /** Steps that say their name when they are called; `change` replaces some of them. */
-function stage(change: Change = () => ({}), status = 200): { readonly said: string[]; play(): Promise<void> } {
+function stage(change: Change = () => ({}), status = 200, bytesOut = 7): { readonly said: string[]; play(): Promise<void> } {
   const said: string[] = []
   const other = change(said)
   const say = (name: string, result?: unknown) => (): unknown => {
@@ -22,7 +22,8 @@ function stage(change: Change = () => ({}), status = 200): { readonly said: stri
     decided: () => {},
     leased: () => {},
     intent: part('intent'),
-    outcome: (code: number, bytes: number, found: number) => said.push(`outcome ${code} ${bytes} ${found}`),
+    outcome: (code: number, bytes: number, found: number, beside?: Beside) =>
+      said.push(`outcome ${code} ${bytes} ${found}${beside === undefined ? '' : ` ${beside.ended}`}`),
     refused: (refusal: Refusal) => said.push(`refused ${refusal.code}`),
   }
   const steps = {
@@ -42,7 +43,8 @@ function stage(change: Change = () => ({}), status = 200): { readonly said: stri
   } as unknown as Steps
   const incoming = {
     id: 'call-1',
-    answer: part('answer', Promise.resolve({ bytes: 7 })),
+    bytesOut,
+    answer: part('answer', Promise.resolve()),
     refuse: (refusal: Refusal, id: string) => said.push(`answered ${refusal.code} ${id}`),
     cut: say('cut'),
   } as unknown as Call
@@ -92,12 +94,16 @@ for (const [step, code] of [
 ] as const) {
   test(`a refusal of ${step} is recorded and answered once, no later step is called, what was opened is closed`, async () => {
     for (const async of [false, true]) {
-      const { said, play } = stage(() => ({
-        [step]: () => {
-          if (async && step !== 'inject' && step !== 'scrub') return Promise.reject(new Refusal(code))
-          throw new Refusal(code)
-        },
-      }))
+      const { said, play } = stage(
+        () => ({
+          [step]: () => {
+            if (async && step !== 'inject' && step !== 'scrub') return Promise.reject(new Refusal(code))
+            throw new Refusal(code)
+          },
+        }),
+        200,
+        -1,
+      )
       await play()
       const after = order.indexOf(step)
       const opened = after > order.indexOf('forward') ? ['answer.cut'] : []
@@ -153,6 +159,36 @@ test('a revocation in mid-stream cuts both sides', async () => {
   }))
   await play()
   assert.deepEqual(said.slice(8), ['answer.cut', 'cut', 'answer.cut', 'refused flow.revoked', 'answered flow.revoked call-1', 'unwatch'])
+})
+
+for (const [refusal, ended] of [
+  [new Refusal('forward.reset', agentLeft), agentLeft],
+  [new Refusal('forward.reset', 'ECONNRESET'), 'the host broke off: ECONNRESET'],
+  [new Refusal('forward.bad_answer'), 'the host broke off: The answer of the host is not valid HTTP.'],
+] as const)
+  test(`an answer that has begun and breaks off was answered: ${ended}`, async () => {
+    const { said, play } = stage(() => ({ answer: () => Promise.reject(refusal) }), 200, 5)
+    await play()
+    assert.deepEqual(said.slice(9), ['answer.cut', 'cut', `outcome 200 5 3 ${ended}`, 'unwatch'])
+  })
+
+test('a secret that cannot be looked for any more is a refusal, however much had gone; so is a revocation that the agent tells of', async () => {
+  const unreadable = stage(() => ({ answer: () => Promise.reject(new Refusal('scrub.broken')) }))
+  await unreadable.play()
+  assert.deepEqual(unreadable.said.slice(9), ['answer.cut', 'refused scrub.broken', 'answered scrub.broken call-1', 'unwatch'])
+  let revoke = (): void => {}
+  const revoked = stage(() => ({
+    watch: (_call: unknown, _identity: unknown, _lease: unknown, cut: () => void) => {
+      revoke = cut
+      return () => {}
+    },
+    answer: async () => {
+      revoke()
+      throw new Refusal('forward.reset', agentLeft)
+    },
+  }))
+  await revoked.play()
+  assert.ok(revoked.said.includes('refused flow.revoked'), `${revoked.said}`)
 })
 
 test('401 makes the lease worthless, once, and the call is answered, not repeated; 403 and no lease do not', async () => {

@@ -4,7 +4,7 @@ import type { Credential, Lease } from '../model/credential.ts'
 import type { Decision } from '../model/decision.ts'
 import type { Identity } from '../model/identity.ts'
 import type { Edits, Flow, ResponseHead } from '../model/message.ts'
-import { Refusal } from '../model/refusal.ts'
+import { agentLeft, Refusal } from '../model/refusal.ts'
 import type { Opened } from '../model/socket.ts'
 
 /** What forward brings back. */
@@ -25,6 +25,14 @@ export interface Talk {
   readonly scrubbed: number
 }
 
+/** What an outcome says where there is more than an answer that came whole. */
+export interface Beside {
+  readonly messagesIn?: number
+  readonly messagesOut?: number
+  /** Who broke it off after its head had gone. */
+  readonly ended?: string
+}
+
 /** The open record of one call. */
 export interface CallRecord {
   identified(identity: Identity): void
@@ -34,7 +42,7 @@ export interface CallRecord {
   /** Durable when it resolves; rejects with Refusal audit.*. */
   intent(): Promise<void>
   /** Never rejects. */
-  outcome(status: number, bytesOut: number, scrubbed: number, talk?: Pick<Talk, 'messagesIn' | 'messagesOut'>): void
+  outcome(status: number, bytesOut: number, scrubbed: number, beside?: Beside): void
   refused(refusal: Refusal): void
 }
 
@@ -89,8 +97,16 @@ export async function call(steps: Steps, incoming: Call): Promise<void> {
     if (answer.head.status === 401 && lease !== null && edits.bare !== true) steps.distrust(lease)
     const clean = steps.scrub(answer, lease, incoming)
     if (answer.opened === undefined) {
-      const { bytes } = await incoming.answer(answer.head, clean.edits, clean.body)
-      record.outcome(answer.head.status, bytes, clean.found())
+      let ended: string | null = null
+      try {
+        await incoming.answer(answer.head, clean.edits, clean.body)
+      } catch (error) {
+        if (revoked) throw new Refusal('flow.revoked')
+        ended = endOf(error, incoming)
+        answer.cut()
+        incoming.cut()
+      }
+      record.outcome(answer.head.status, incoming.bytesOut, clean.found(), ended === null ? undefined : { ended })
     } else {
       const talk = await steps.converse(incoming, answer, clean.edits, lease, record)
       record.outcome(answer.head.status, talk.bytes, clean.found() + talk.scrubbed, talk)
@@ -103,4 +119,11 @@ export async function call(steps: Steps, incoming: Call): Promise<void> {
   } finally {
     unwatch()
   }
+}
+
+/** What was permitted and has begun is no refusal when a side breaks it off; throws what is one. */
+function endOf(error: unknown, { bytesOut }: Call): string {
+  if (bytesOut < 0 || !(error instanceof Refusal) || !error.code.startsWith('forward.')) throw error
+  if (error.detail === agentLeft) return agentLeft
+  return `the host broke off: ${error.detail === '' ? error.says : error.detail}`
 }

@@ -9,7 +9,7 @@ import type { Clock } from '../model/clock.ts'
 import type { Lease } from '../model/credential.ts'
 import { limits as standard } from '../model/limits.ts'
 import type { Edits } from '../model/message.ts'
-import { Refusal } from '../model/refusal.ts'
+import { agentLeft, Refusal } from '../model/refusal.ts'
 import type { Dial } from '../net/dial.ts'
 import { type Route, type Via, viaName } from '../net/route.ts'
 import { secure } from '../net/secure.ts'
@@ -130,7 +130,7 @@ function keyOf({ target: { scheme, host, port } }: Call, lease: Lease | null, vi
 }
 
 function checkStill(call: Call, lease: Lease | null): void {
-  if (call.gone) throw new Refusal('forward.reset', 'the agent left')
+  if (call.gone) throw new Refusal('forward.reset', agentLeft)
   if (lease?.revoked.aborted === true) throw new Refusal('obtain.revoked', lease.credentialName)
 }
 
@@ -146,7 +146,7 @@ async function overHttp2(upstream: H2Upstream, call: Call, edits: Edits, lease: 
     // Node's, where the connection has just ended: it was not asked.
     return null
   }
-  const stop = call.whenGone(() => request.fail(new Refusal('forward.reset', 'the agent left')))
+  const stop = call.whenGone(() => request.fail(new Refusal('forward.reset', agentLeft)))
   try {
     const answer = await request.answered
     if (answer.body.whole !== null) stop()
@@ -170,7 +170,7 @@ async function send(upstream: Upstream, call: Call, edits: Edits, lease: Lease |
     const check = call.upgrade === undefined ? undefined : (answer: ResponseMessage) => checkSwitch(answer, head, edits)
     const answered = upstream.send(target.method, bytes, body, framing, check)
     const turn = upstream.used
-    stop = call.whenGone(() => upstream.endTurn(turn, new Refusal('forward.reset', 'the agent left')))
+    stop = call.whenGone(() => upstream.endTurn(turn, new Refusal('forward.reset', agentLeft)))
     const answer = await answered
     if (answer.body.whole !== null) stop()
     return answer

@@ -87,6 +87,7 @@ function ask({ service = openai, target = '/v1/x', fields = [], run = 'run-1', c
   const trips: Identity[] = []
   const notes: string[] = []
   const inject = createInject({
+    clock: { now: () => Date.UTC(2026, 0, 2, 3, 4, 5) },
     placeholders: { marker, of: (id, name) => (id === 'run-1' ? (minesOf[name] ?? null) : null) },
     trip: (one) => trips.push(one),
     shape: looksLikeKey,
@@ -370,7 +371,13 @@ test('what was injected does not change when the lease is wiped before the head 
     const bytes = Buffer.from('GET / HTTP/1.1\r\nHost: api.openai.com\r\n\r\n')
     const head = readRequestHead(bytes, 0, bytes.length)
     const call = { head, target: { path: '/', query: '', host: 'api.openai.com' }, service: openai } as unknown as Call
-    const inject = createInject({ placeholders: { marker, of: () => null }, trip: () => {}, shape: () => null, recognise: () => '' })
+    const inject = createInject({
+      clock: { now: () => 0 },
+      placeholders: { marker, of: () => null },
+      trip: () => {},
+      shape: () => null,
+      recognise: () => '',
+    })
     const edits = inject(call, { run: null } as unknown as Identity, make(secret), { note: () => {} })
     secret.wipe()
     assert.ok(edits.set[0]?.[1].toString().endsWith(real))

@@ -1,14 +1,19 @@
 // Puts the credential into exactly one slot of the head, and takes away whatever the agent put into any (invariant 4). Pure:
-// head in, edits out; never a search-and-replace over a message. A body is not looked at here.
+// head in, edits out; never a search-and-replace over a message. Of a body only its hash
+// is ever wanted, by a signature.
 
+import { authorityOf } from '../http/write-head.ts'
 import type { Call } from '../model/call.ts'
+import type { Clock } from '../model/clock.ts'
 import type { Credential } from '../model/credential.ts'
 import type { Identity } from '../model/identity.ts'
 import { limits } from '../model/limits.ts'
 import type { Edits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
+import { scopeOf } from '../model/scope.ts'
 import { Secret } from '../model/secret.ts'
 import type { Service } from '../model/service.ts'
+import { signCall, signedAnew } from './sign-call.ts'
 import { type Found, type Scan, type Slots, scan, slotsOf } from './slots.ts'
 
 export interface Placeholders {
@@ -19,6 +24,7 @@ export interface Placeholders {
 
 export interface InjectOptions {
   readonly placeholders: Placeholders
+  readonly clock: Pick<Clock, 'now'>
   /** Counts against the attested sender, never against the owner of what was sent (invariant 17). */
   readonly trip: (identity: Identity) => void
   /** Whose key the value looks like; null: nobody's. */
@@ -30,7 +36,7 @@ export interface InjectOptions {
 export type Inject = (call: Call, identity: Identity, credential: Credential, record: { note(text: string): void }) => Edits
 
 export function createInject(options: InjectOptions): Inject {
-  const { placeholders, trip } = options
+  const { placeholders, trip, clock } = options
   const { marker } = placeholders
   return (call, identity, credential, record) => {
     const { service } = call
@@ -60,10 +66,10 @@ export function createInject(options: InjectOptions): Inject {
     if (seen.cookie !== null) record.note('removed cookies that the service does not list')
     // What is left with a value is the run's own placeholder in the service's own slot.
     const meant = identity.run === null || service.credential === 'none' || seen.found.some((one) => one.value !== '')
-    if (meant) return editsFor(call, service, credential, slots, seen)
+    if (meant) return editsFor(call, service, credential, slots, seen, clock)
     if (service.placeholder === 'required') throw new Refusal('inject.no_placeholder', service.name)
     record.note('sent without the credential: the placeholder was not there')
-    return { ...editsFor(call, service, { kind: 'none' }, slots, seen), bare: true }
+    return { ...editsFor(call, service, { kind: 'none' }, slots, seen, clock), bare: true }
   }
 }
 
@@ -96,15 +102,15 @@ function keyOf(found: Found, { shape }: InjectOptions, credential: Credential): 
 
 /** A client that holds the very credential that it is given brings nothing foreign. */
 function isOurs(text: string, credential: Credential): boolean {
-  const own =
-    credential.kind === 'bearer'
-      ? credential.token
-      : credential.kind === 'header' || credential.kind === 'query'
-        ? credential.value
-        : credential.kind === 'basic'
-          ? credential.password
-          : null
+  if (credential.kind === 'sigv4') return text === credential.accessKeyId
+  const own = secretOf(credential)
   return own?.equals(new Secret(text)) ?? false
+}
+
+function secretOf(credential: Credential): Secret | null {
+  if (credential.kind === 'bearer') return credential.token
+  if (credential.kind === 'header' || credential.kind === 'query') return credential.value
+  return credential.kind === 'basic' ? credential.password : null
 }
 
 /** Where it stood, whose it looks like, and by what it is known again; never itself. */
@@ -113,7 +119,7 @@ function described(found: Found, { shape, recognise }: InjectOptions): string {
   return `${found.name}: ${shape(text) ?? 'unknown'} key hmac-sha256:${recognise(text)}`
 }
 
-function editsFor(call: Call, service: Service, credential: Credential, slots: Slots, seen: Scan): Edits {
+function editsFor(call: Call, service: Service, credential: Credential, slots: Slots, seen: Scan, clock: InjectOptions['clock']): Edits {
   const { head, target } = call
   const set: [string, Buffer][] = []
   const more: string[] = []
@@ -124,7 +130,7 @@ function editsFor(call: Call, service: Service, credential: Credential, slots: S
   }
   // RFC 9110 §14.2 lets whoever answers ignore it: with a credential in the request no answer comes in parts, or a secret that is
   // echoed could come half in one and half in another, where no search finds it.
-  if (credential.kind !== 'none' && head.get('range') !== undefined) more.push('range', 'if-range')
+  if (mayEcho(call, service, credential) && head.get('range') !== undefined) more.push('range', 'if-range')
   if (call.upgrade !== undefined) {
     // What is read must be readable: no extension is ever agreed on (RFC 6455 §9.1).
     more.push('sec-websocket-extensions')
@@ -151,6 +157,11 @@ function editsFor(call: Call, service: Service, credential: Credential, slots: S
     case 'basic':
       set.push(['Authorization', basicOf(credential.user, credential.password)])
       break
+    case 'sigv4':
+      more.push(...signedAnew)
+      for (const [name, value] of signCall(call, service, credential, seen, authorityOf(target), clock.now()))
+        set.push([name, checked(value)])
+      break
     case 'none':
       break
     default:
@@ -161,6 +172,12 @@ function editsFor(call: Call, service: Service, credential: Credential, slots: S
     set,
     target: query === target.query ? null : Buffer.from(`${target.path}${query}`, 'latin1'),
   }
+}
+
+/** Of a pair of AWS only a session token is sent, and S3, whose clients fetch in parts and trust that they get them, never echoes it. */
+function mayEcho({ target }: Call, service: Service, credential: Credential): boolean {
+  if (credential.kind === 'sigv4') return credential.sessionToken !== null && scopeOf(service, target.host)?.service !== 's3'
+  return credential.kind !== 'none'
 }
 
 const bearer = Buffer.from('Bearer ')

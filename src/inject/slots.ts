@@ -15,6 +15,8 @@ export interface Slots {
   readonly cookies: ReadonlySet<string>
   readonly bearer: boolean
   readonly basic: boolean
+  /** The agent's Authorization is a signature, which names a key. */
+  readonly sigv4: boolean
   /** What stands before a key in an entry of Sec-WebSocket-Protocol. */
   readonly subprotocols: readonly string[]
   /** Cookies that pass both ways. */
@@ -32,6 +34,8 @@ export interface Found {
   readonly rest: string
   /** Is it a slot of the called service? */
   readonly ofService: boolean
+  /** Of a signature: how it was made, and the scope that it was made for. */
+  readonly signed?: { readonly algorithm: string; readonly scope: string }
 }
 
 export interface Scan {
@@ -96,6 +100,9 @@ const knownQueries: ReadonlySet<string> = new Set([
   'subscriptionkey',
 ])
 
+/** What makes a URL a signed one at AWS: a credential that stands in the query. */
+const presigning: ReadonlySet<string> = new Set(['xamzcredential', 'xamzsignature', 'xamzsecuritytoken', 'awsaccesskeyid'])
+
 /** How browsers give OpenAI a key: one of the offered subprotocols (RFC 6455 §11.3.4). */
 const subprotocols = 'sec-websocket-protocol'
 const subprotocolKey = 'openai-insecure-api-key.'
@@ -126,6 +133,7 @@ function makeSlots(service: Service, credential: Credential): Slots {
     cookies: new Set(named('cookie')),
     bearer: service.slots.some((slot) => slot.kind === 'bearer'),
     basic: service.slots.some((slot) => slot.kind === 'basic'),
+    sigv4: service.slots.some((slot) => slot.kind === 'sigv4'),
     subprotocols: service.slots.flatMap((slot) => (slot.kind === 'subprotocol' ? [slot.prefix] : [])),
     passing: service.cookies,
     remove: new Set([...knownHeaders, 'proxy-authorization', subprotocols, ...headers]),
@@ -216,6 +224,8 @@ function readRanges(head: Fields, reading: Reading): void {
 
 /** RFC 9110 §11.4: a scheme in any case, then its value. */
 function authorization(value: string, slots: Slots): Found {
+  const signed = slots.sigv4 ? signature(value) : null
+  if (signed !== null) return signed
   const match = /^(bearer|basic|token)(?: +(.*))?$/i.exec(value)
   const scheme = match?.[1]?.toLowerCase() ?? ''
   const ofService = slots.headers.has('authorization') || (slots.bearer && scheme === 'bearer') || (slots.basic && scheme === 'basic')
@@ -227,6 +237,14 @@ function authorization(value: string, slots: Slots): Found {
   const password = colon < 0 ? '' : text.slice(colon + 1)
   // RFC 7617 §2: many APIs take a key as the user, with no password.
   return password === '' ? { name, value: user, rest: '', ofService } : { name, value: password, rest: user, ofService }
+}
+
+/** Of AWS, whatever its version. Behind the key's id stand day, region and service. */
+function signature(value: string): Found | null {
+  const match = /^(AWS4-[\w-]+) +(.*?\bCredential=)([^/,\s]*)\/?([^,\s]*)(.*)$/.exec(value)
+  if (match === null) return null
+  const [, algorithm = '', before = '', id = '', scope = '', behind = ''] = match
+  return { name: 'authorization', value: id, rest: `${before}${scope}${behind}`, ofService: true, signed: { algorithm, scope } }
 }
 
 function basicText(value: string): string {
@@ -257,7 +275,14 @@ function readQuery(query: string, slots: Slots, found: Found[], marker: string):
     const name = parameterName(equals < 0 ? part : part.slice(0, equals))
     const ofService = slots.queries.has(name)
     const bare = name.replace(/[$._-]/g, '')
-    if (ofService || knownQueries.has(bare)) {
+    if (slots.sigv4 && presigning.has(bare)) {
+      const text = equals < 0 ? '' : unescaped(part.slice(equals + 1))
+      // A signature itself is nobody's key.
+      const cut = bare === 'xamzsignature' ? 0 : text.indexOf('/') < 0 ? text.length : text.indexOf('/')
+      const signed = { algorithm: '', scope: '' }
+      found.push({ name: `query ${bare}`, value: text.slice(0, cut), rest: text.slice(cut), ofService: true, signed })
+      changed = true
+    } else if (ofService || knownQueries.has(bare)) {
       const value = equals < 0 ? '' : unescaped(part.slice(equals + 1).replaceAll('+', ' '))
       found.push({ name: `query ${ofService ? name : bare}`, value, rest: '', ofService })
       changed = true

@@ -15,7 +15,9 @@ export interface RunDescription {
   /** The same for the JVM. */
   readonly javaStoreFile: string
   readonly nodePreloadFile: string
-  readonly services: readonly (Pick<Service, 'name' | 'keyVariables' | 'baseUrlVariables' | 'basicAt'> & { readonly placeholder: string })[]
+  readonly services: readonly (Pick<Service, 'name' | 'keyVariables' | 'runVariables' | 'baseUrlVariables' | 'basicAt'> & {
+    readonly placeholder: string
+  })[]
 }
 
 export interface RunEnvironment {
@@ -79,6 +81,9 @@ export function runEnvironment(
   variables['CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC'] = '1'
   for (const service of run.services) {
     for (const name of service.keyVariables) variables[name] = service.placeholder
+    for (const [name, value] of Object.entries(service.runVariables ?? {}))
+      if (value === null) delete variables[name]
+      else variables[name] = value
   }
   variables['OSTIARY_RUN'] = run.id
   variables['OSTIARY_WORKLOAD'] = run.workload

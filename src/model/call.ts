@@ -13,11 +13,6 @@ export interface ConnectionMemory {
   identity: Identity | null
 }
 
-export interface Answered {
-  /** Body bytes handed to the agent. */
-  readonly bytes: number
-}
-
 export interface Call {
   /** Unique, sortable by time. */
   readonly id: string
@@ -33,13 +28,15 @@ export interface Call {
   readonly body: Flow
   /** Body bytes received so far. */
   readonly bytesIn: number
+  /** Body bytes of the answer that were handed to the agent; -1 while its head has not been. */
+  readonly bytesOut: number
   readonly gone: boolean
   /** Reads the whole body, at most bytesMax; throws Refusal decide.body_unreadable over it. */
   readBody(bytesMax: number): Promise<Buffer>
   /** Runs once when the agent leaves before its answer is complete. Returns the way to take it back. */
   whenGone(run: () => void): () => void
   /** Sends the answer; resolves when its last byte was handed to the socket. Rejects when agent or source fail. */
-  answer(head: ResponseHead, edits: Edits, body: Flow): Promise<Answered>
+  answer(head: ResponseHead, edits: Edits, body: Flow): Promise<void>
   /** Sends a problem document (RFC 9457), or cuts the stream when the answer has begun. */
   refuse(refusal: Refusal, id: string): void
   /** Cuts the connection at once (revocation in mid-stream). */

@@ -7,6 +7,7 @@ export type Credential =
   | { readonly kind: 'header'; readonly name: string; readonly value: Secret }
   | { readonly kind: 'query'; readonly name: string; readonly value: Secret }
   | { readonly kind: 'basic'; readonly user: string; readonly password: Secret }
+  | { readonly kind: 'sigv4'; readonly accessKeyId: string; readonly secretKey: Secret; readonly sessionToken: Secret | null }
   | { readonly kind: 'none' }
 
 /** What a credential provider is asked for. */

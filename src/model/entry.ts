@@ -1,6 +1,6 @@
 // One leaf of the log. No secret, token, query value or body ever stands in it.
 
-export type EntryKind = 'intent' | 'outcome' | 'token' | 'alert' | 'administration' | 'recovered'
+export type EntryKind = 'intent' | 'outcome' | 'token' | 'alert' | 'administration' | 'recovered' | 'pruned'
 
 /** JSON values only; `undefined` fields are left out. Written as one line of JSON, at most entryBytesMax. */
 export interface Entry {
@@ -47,6 +47,9 @@ export interface Entry {
   readonly messagesOut?: number | undefined
   readonly durationMs?: number | undefined
   readonly scrubbed?: number | undefined
+  /** Who broke the answer off after its head had gone: it was permitted and answered all the same. */
+  readonly ended?: string | undefined
+  /** Equals that followed; of `pruned`, below which entry. */
   readonly count?: number | undefined
   readonly notes?: readonly string[] | undefined
   readonly alert?: string | undefined

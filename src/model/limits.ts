@@ -19,8 +19,6 @@ export const limits = {
 
   // accept: towards agents
   connectionsMax: 12_000,
-  /** Connections that the kernel holds for a listener until we take them. */
-  acceptQueueMax: 4_096,
   /** Of one run, else of one local user, else of one address. */
   connectionsPerSenderMax: 4_000,
   /** File descriptors that no connection may take: of the log, the store, doors and readers. Fewer connections where there are few. */
@@ -95,6 +93,8 @@ export const limits = {
   readBodyBytesMax: 4 * 1024 * 1024,
   /** A body that is only searched for one flag: longer is taken to hold it. Agents that send pictures reach megabytes. */
   searchedBodyBytesMax: 16 * 1024 * 1024,
+  /** A body of which the client has stated no hash, for a signature: AWS takes 20 MB and a little at Bedrock. */
+  signedBodyBytesMax: 32 * 1024 * 1024,
   heldBodiesPerWorkloadBytesMax: 512 * 1024 * 1024,
   jsonDepthMax: 64,
   memoPerWorkloadMax: 2_000,
@@ -161,8 +161,6 @@ export const limits = {
   entryBytesMax: 4 * 1024,
   entryFieldBytesMax: 512,
   queuedEntriesMax: 16_384,
-  /** For a write and its sync; a volume of a cloud may stand still for seconds. */
-  journalMs: 15_000,
   /** Notes of one record. */
   notesMax: 32,
   /** Records that are open while a log is read. */
@@ -173,6 +171,9 @@ export const limits = {
   refusedTilesMax: 512,
   recoveredIdsMax: 64,
   checkpointMs: 1_000,
+  /** How long a copy of the last checkpoint elsewhere may hold up the end. */
+  copyWaitMs: 2_000,
+  pruneEveryMs: 3_600_000,
   refusalWindowMs: 1_000,
   refusalSendersMax: 4_096,
   auditBytesPerSecondPerWorkload: 32 * 1024 * 1024,

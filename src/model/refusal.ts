@@ -62,6 +62,7 @@ export const refusals = {
   'decide.busy': row(503, 'Too many bodies are being read.', 'One workload sent more at once than policy holds while it reads: the limit heldBodiesPerWorkloadBytesMax.'),
   'decide.policy_error': row(403, 'Policy could not be evaluated.', 'A policy raised an error for this request; see the audit entry and `ostiary check`.'),
   'decide.method': row(403, 'The service does not allow this method.', 'The service lists its methods in the configuration; headers and parameters that override method or path are refused.'),
+  'decide.signed_body': row(403, 'The body is too large to be signed.', 'The signature covers the hash of a body that the client has not stated: it is read whole, up to the limit signedBodyBytesMax. Clients of S3, and those that send x-amz-content-sha256, send any size.'),
   'decide.socket': row(403, 'The service takes no WebSocket here.', 'The catalog lists the paths of the service at which one can be opened.'),
   'decide.feed_lost': row(403, 'Policy is too old to decide.', 'The connection to the broker was lost for longer than the bound.'),
 
@@ -78,11 +79,12 @@ export const refusals = {
   'inject.foreign_placeholder': row(403, 'A placeholder stands where it does not belong.', 'An alert was recorded. Placeholders work only in their own slot of their own service.'),
   'inject.foreign_credential': row(403, 'The request carries a credential that Ostiary did not give.', 'Bring no key of your own to a managed service; where the client insists on one, give it a text that is no key. The alert says whose it looks like, and a keyed hash by which it is known again.'),
   'inject.web_page': row(403, 'Requests of web pages get no credential.', 'Outside a run a request carried Origin or Sec-Fetch-Site; list the origin at the service if it is meant.'),
+  'inject.signature': row(403, 'A signature of this kind cannot be made anew.', 'Ostiary signs by AWS4-HMAC-SHA256 in the Authorization header. Signed URLs, SigV4A and bodies that are signed piece by piece (STREAMING-AWS4-...) are refused.'),
+  'inject.scope': row(403, 'The request is signed for another region or service than its host is of.', 'Region and service are derived from the host: let the client use the region of the endpoint, or the endpoint of its region.'),
   'inject.bad_value': row(503, 'The credential cannot be sent.', 'The secret has CR, LF, NUL or other characters that a header field cannot carry.'),
 
   // audit: on record first
   'audit.unavailable': row(503, 'The request cannot be recorded, so it is refused.', 'Look at disk space and the log; without a durable record nothing is forwarded.'),
-  'audit.timeout': row(503, 'The request could not be recorded in time, so it is refused.', 'The disk of the log did not answer for longer than journalMs; calls go on when it does.'),
   'audit.too_much': row(429, 'The workload records too much.', 'The byte rate of the audit for one workload was reached.'),
 
   // forward: to the API
@@ -138,6 +140,9 @@ export class Refusal extends Error {
     return refusals[this.code].says
   }
 }
+
+/** Detail of a forward.reset that is the agent's own doing. */
+export const agentLeft = 'the agent left'
 
 /** All mistakes of a configuration at once: where, what is wrong, what to write. */
 export interface Mistake {

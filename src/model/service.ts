@@ -8,13 +8,27 @@ export type Slot =
   | { readonly kind: 'query'; readonly name: string }
   | { readonly kind: 'cookie'; readonly name: string }
   | { readonly kind: 'subprotocol'; readonly prefix: string } // an entry of Sec-WebSocket-Protocol; only an agent fills it
+  | { readonly kind: 'sigv4'; readonly scopes: readonly ScopeRule[] } // Authorization: AWS4-HMAC-SHA256; the agent's names a key, ours is a signature
+
+/** What a signature of AWS is good for, beside its day. */
+export interface SigningScope {
+  readonly region: string
+  readonly service: string
+}
+
+/** Which hosts are of which scope: the pattern's groups `region` and `service`, or what is named. */
+export interface ScopeRule {
+  readonly host: RegExp
+  readonly region?: string
+  readonly service?: string
+}
 
 export interface ActionRule {
   readonly action: string
   readonly methods?: readonly string[]
   /** `*` is one segment or a part of one, `**` is any rest. First rule that fits wins. */
   readonly path: string
-  /** Only at these of the service's hosts. */
+  /** Only at these of the service's hosts; `sts.*` is every one that begins so. */
   readonly hosts?: readonly string[]
   /** Only with exactly this query, its `?` included. */
   readonly query?: string
@@ -68,6 +82,8 @@ export interface Service {
   /** Placeholder of the vendor's shape: what stands before the random part, and the environment variables that carry it. */
   readonly keyPrefix: string
   readonly keyVariables: readonly string[]
+  /** What else a run sets, so that clients look for no credential elsewhere; and what it takes away. */
+  readonly runVariables?: Readonly<Record<string, string | null>> | undefined
   readonly baseUrlVariables: readonly { readonly name: string; readonly path: string }[]
   /** Where a body may ask for work that goes on after its answer, and by which flag: then it must be permitted as `deferred` too. */
   readonly deferral?: { readonly path: RegExp; readonly field: string }

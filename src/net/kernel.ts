@@ -33,6 +33,7 @@ interface Libc {
   prctl(option: number, a: bigint, b: bigint, c: bigint, d: bigint): number
   close(fd: number): number
   setrlimit(resource: number, value: bigint): number
+  malloc_trim(pad: bigint): number
   ioctl(fd: number, request: bigint, value: bigint): number
   syscall(number: bigint, a: bigint, b: bigint, c: bigint, d: bigint, e: bigint): bigint
 }
@@ -50,6 +51,7 @@ const signatures = {
   prctl: { arguments: ['i32', 'u64', 'u64', 'u64', 'u64'], return: 'i32' },
   close: { arguments: ['i32'], return: 'i32' },
   setrlimit: { arguments: ['i32', 'pointer'], return: 'i32' },
+  malloc_trim: { arguments: ['u64'], return: 'i32' },
   ioctl: { arguments: ['i32', 'u64', 'u64'], return: 'i32' },
   syscall: { arguments: ['i64', 'i64', 'i64', 'i64', 'i64', 'i64'], return: 'i64' },
 }
@@ -282,6 +284,11 @@ export function setUndumpable(): boolean {
   if (asked === null) return false
   asked.libc.setrlimit(4, asked.ffi.getRawPointer(Buffer.alloc(16)))
   return asked.libc.prctl(4, 0n, 0n, 0n, 0n) === 0
+}
+
+/** What was freed goes back to the kernel: glibc keeps it in the arenas of its threads. */
+export function trimMemory(): void {
+  kernel()?.libc.malloc_trim(0n)
 }
 
 /** A session keyring of our own, and of our children, in place of the user's: KEYCTL_JOIN_SESSION_KEYRING without a name. */

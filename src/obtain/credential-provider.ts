@@ -22,6 +22,8 @@ export interface CredentialKind<Config> extends Omit<Kind<Config, CredentialHost
   secretOf(config: Config): string | null
   /** The purpose its secret must be sealed for. */
   purposeOf(config: Config, service: Service): Purpose
+  /** What is wrong with a value that is to be sealed for it, before anybody waits for a lease; never shows the value. */
+  wrongWith?(config: Config, service: Service, value: Buffer): string | null
   /** Does it sign statements with a key of its own? */
   readonly federated: boolean
 }

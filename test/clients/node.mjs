@@ -150,6 +150,13 @@ const clients = {
     const client = new BedrockRuntimeClient({ region: 'us-east-1', maxAttempts: 1 })
     return (await client.send(new ConverseCommand(converse))).output.message.content[0].text
   },
+  'bedrock signed': async () => {
+    // Else the SDK takes it instead of signing.
+    delete process.env.AWS_BEARER_TOKEN_BEDROCK
+    const { BedrockRuntimeClient, ConverseCommand } = await import('@aws-sdk/client-bedrock-runtime')
+    const client = new BedrockRuntimeClient({ region: 'eu-central-1', maxAttempts: 1 })
+    return (await client.send(new ConverseCommand(converse))).output.message.content[0].text
+  },
 }
 
 const [name] = process.argv.slice(2)

@@ -7,6 +7,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { join } from 'node:path'
 import { type Stage, setStage } from '../../examples/story/stage.ts'
 import { createRootAuthority, issueLeaf } from '../../src/crypto/x509.ts'
+import { awsHosts, startAws } from '../fakes/aws-host.ts'
 import { type GitHost, startGitHost } from '../fakes/git-host.ts'
 
 interface Other {
@@ -24,7 +25,6 @@ const choices = [{ index: 0, finish_reason: 'stop', message: said }]
 const usage = { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 }
 const random = (bytes: number): string => Buffer.from(crypto.getRandomValues(new Uint8Array(bytes))).toString('hex')
 
-/** `basic` and `aws` are ways in which the answer is got, not vendors: see the programs. */
 export const others: readonly Other[] = [
   {
     service: 'stripe',
@@ -84,14 +84,10 @@ export const others: readonly Other[] = [
       metrics: { latencyMs: 1 },
     }),
   },
-  {
-    service: 'aws',
-    host: 'sts.us-east-1.amazonaws.com',
-    key: random(20),
-    variables: ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'],
-    answer: () => ({}),
-  },
 ]
+
+/** Of AWS, which takes signatures and no key. Bedrock stands in another region than that of the row above, which has an API key. */
+const awsKey = { id: `AKIA${random(8).toUpperCase()}`, secret: random(20) }
 
 /** What an upstream saw of one call. */
 export interface Arrived {
@@ -134,12 +130,18 @@ export async function setClientStage(git: boolean): Promise<ClientStage> {
   const gitHost = git
     ? await startGitHost({ certificate: leaf(['github.com', 'api.github.com']), folder, token: githubToken, open: [] })
     : null
+  const aws = await startAws(leaf(Object.keys(awsHosts)), () => awsKey)
   appendFileSync(join(stage.dir, 'config', 'vendors-ca.pem'), ca.certPem)
   const port = (server.address() as AddressInfo).port
-  writeFileSync(stage.configFile, extended(readFileSync(stage.configFile, 'utf8'), port, gitHost?.port ?? null, now), { mode: 0o600 })
+  writeFileSync(
+    stage.configFile,
+    extended(readFileSync(stage.configFile, 'utf8'), { others: port, aws: aws.port, git: gitHost?.port ?? null }, now),
+    { mode: 0o600 },
+  )
   const loaded = await stage.admin('POST', '/reload')
   if (loaded.ok !== true) throw new Error(`the configuration of the clients does not load: ${JSON.stringify(loaded)}`)
-  const keys = [...others.map(({ service, key }) => [service, key] as const), ['gemini', stage.geminiKey] as const]
+  const more = { gemini: stage.geminiKey, aws: `${awsKey.id}:${awsKey.secret}` }
+  const keys = [...others.map(({ service, key }) => [service, key] as const), ...Object.entries(more)]
   for (const [service, key] of gitHost === null ? keys : [...keys, ['github', githubToken] as const]) {
     const stored = await stage.cli(['secret', 'set', service, '--for', service, '--stdin'], key)
     if (stored.code !== 0) throw new Error(stored.err)
@@ -147,12 +149,13 @@ export async function setClientStage(git: boolean): Promise<ClientStage> {
   return {
     stage,
     git: gitHost,
-    secrets: () => new Set([...stage.vendors.secrets, ...others.map(({ key }) => key), githubToken]),
+    secrets: () => new Set([...stage.vendors.secrets, ...others.map(({ key }) => key), githubToken, awsKey.id, awsKey.secret]),
     mark: () => {
       const lists = [
         () => stage.vendors.seen.filter(({ path }) => !path.endsWith('/oauth/token')),
         () => stage.vendors.upgraded,
         () => seen,
+        () => aws.seen,
       ]
       const counts = lists.map((one) => one().length)
       const gits = gitHost?.seen.length ?? 0
@@ -167,7 +170,7 @@ export async function setClientStage(git: boolean): Promise<ClientStage> {
     },
     close: async () => {
       for (const socket of sockets) socket.destroy()
-      await Promise.all([new Promise((resolve) => server.close(resolve)), gitHost?.close(), stage.close()])
+      await Promise.all([new Promise((resolve) => server.close(resolve)), gitHost?.close(), aws.close(), stage.close()])
     },
   }
 }
@@ -184,24 +187,33 @@ function serve(request: IncomingMessage, response: ServerResponse, seen: Arrived
   })
 }
 
-function extended(text: string, port: number, gitPort: number | null, now: number): string {
+interface Ports {
+  readonly others: number
+  readonly aws: number
+  readonly git: number | null
+}
+
+function extended(text: string, ports: Ports, now: number): string {
   const until = new Date(now + 30 * 86_400_000).toISOString().slice(0, 10)
   const places = [
-    ...others.map(({ host }) => ({ host, at: port })),
-    ...(gitPort === null ? [] : ['github.com', 'api.github.com'].map((host) => ({ host, at: gitPort }))),
+    ...others.map(({ host }) => ({ host, at: ports.others })),
+    ...Object.keys(awsHosts).map((host) => ({ host, at: ports.aws })),
+    ...(ports.git === null ? [] : ['github.com', 'api.github.com'].map((host) => ({ host, at: ports.git }))),
   ]
   const fixed = places.map(({ host, at }) => `    - { host: ${host}, address: "127.0.0.1:${at}", reason: a stand-in, until: ${until} }\n`)
   const services = others.map(
     ({ service, host, variables }) => `  ${service}: { hosts: [${host}], slot: bearer, keyVariables: [${variables.join(', ')}] }\n`,
   )
-  const names = [...others.map(({ service }) => service), ...(gitPort === null ? [] : ['github'])]
+  const signed = `  aws: { hosts: [${Object.keys(awsHosts).join(', ')}] }\n`
+  const names = [...others.map(({ service }) => service), 'aws', ...(ports.git === null ? [] : ['github'])]
   const credentials = names.map((name) => `  ${name}-clients: { service: ${name}, for: [story], static-key: { secret: ${name} } }\n`)
   return text
     .replace('dangerouslyFixedAddresses:\n', (line) => line + fixed.join(''))
-    .replace('\nservices:\n', (line) => line + services.join('') + (gitPort === null ? '' : '  github: {}\n'))
+    .replace('\nservices:\n', (line) => line + services.join('') + signed + (ports.git === null ? '' : '  github: {}\n'))
     .replace('\ncredentials:\n', (line) => line + credentials.join(''))
     .replace(
       '  - cedar: |\n',
-      (line) => `${line}      @id("clients")\n      permit (principal in Group::"story", action in Action::"call", resource);\n`,
+      (line) =>
+        `${line}      @id("clients")\n      permit (principal in Group::"story", action in Action::"call", resource);\n      permit (principal in Group::"story", action in Action::"mint", resource == Service::"aws");\n`,
     )
 }

@@ -119,18 +119,39 @@ def litellm_async():
     return asyncio.run(asked).choices[0].message.content
 
 
-def bedrock():
+def converse(region):
     import boto3
-    client = boto3.client('bedrock-runtime', region_name='us-east-1')
+    from botocore.config import Config
+    client = boto3.client('bedrock-runtime', region_name=region, config=Config(retries={'total_max_attempts': 1}))
     messages = [{'role': 'user', 'content': [{'text': 'hi'}]}]
     return client.converse(modelId='amazon.nova-lite-v1:0', messages=messages)['output']['message']['content'][0]['text']
 
 
-def sigv4():
+def bedrock():
+    return converse('us-east-1')
+
+
+def bedrock_signed():
+    # Else boto3 takes it instead of signing.
+    del os.environ['AWS_BEARER_TOKEN_BEDROCK']
+    return converse('eu-central-1')
+
+
+def sts():
     import boto3
     from botocore.config import Config
     once = Config(retries={'total_max_attempts': 1})
     return boto3.client('sts', region_name='us-east-1', config=once).get_caller_identity()['Account']
+
+
+def s3():
+    import io
+    import boto3
+    from botocore.config import Config
+    client = boto3.client('s3', region_name='eu-central-1', config=Config(retries={'total_max_attempts': 1}))
+    client.put_object(Bucket='a-bucket', Key='a folder/b+c.txt', Body=b'some bytes', Metadata={'a': 'b  c'})
+    client.upload_fileobj(io.BytesIO(b'x' * 100_000), 'a-bucket', 'streamed')
+    return client.get_object(Bucket='a-bucket', Key='a folder/b+c.txt')['Body'].read().decode()
 
 
 def stripe_(bundle=None):
@@ -152,7 +173,8 @@ CLIENTS = {
     'openai': openai_, 'openai realtime': openai_realtime, 'anthropic': anthropic_,
     'genai': genai_, 'genai async': genai_async, 'genai live': genai_live,
     'langchain (openai)': langchain_openai_, 'langchain (anthropic)': langchain_anthropic_,
-    'litellm': litellm_, 'litellm async': litellm_async, 'bedrock': bedrock, 'sigv4': sigv4, 'stripe': stripe_,
+    'litellm': litellm_, 'litellm async': litellm_async, 'bedrock': bedrock,
+    'bedrock signed': bedrock_signed, 'sts': sts, 's3': s3, 'stripe': stripe_,
     'stripe (ca_bundle_path)': lambda: stripe_(os.environ['SSL_CERT_FILE']), 'slack': slack,
 }
 

@@ -73,6 +73,9 @@ function slotOf(headers: Arrived['headers'], secrets: ReadonlySet<string>): stri
   for (const [name, value] of Object.entries(headers)) {
     const [scheme = '', rest = ''] = String(value).split(' ')
     if (secrets.has(String(value))) return name
+    // The stand-in has checked the signature, or the client had no answer.
+    const signer = /^(AWS4-\S+) Credential=(\w+)\//.exec(String(value))
+    if (signer !== null && secrets.has(signer[2] ?? '')) return `${name}: ${signer[1]}`
     if (secrets.has(rest)) return `${name}: ${scheme}`
     if (scheme === 'Basic' && secrets.has(fromBasic(rest))) return `${name}: Basic`
   }

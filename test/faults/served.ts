@@ -335,7 +335,7 @@ export const serverFaults: readonly Fault[] = [
   reserve,
   full,
   readOnly,
-  ioError('io-error', 'fdatasync', 'EIO'),
+  ioError('io-error', 'pwrite64', 'EIO'),
   ioError('gone-read-only', 'pwrite64', 'EROFS'),
   clock,
   descriptors,

@@ -1,7 +1,7 @@
 // The first hour: who is that, what was refused, let it through; runs in runs, and a workload that is only observed.
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { Ended } from '../../examples/story/ended.ts'
@@ -185,6 +185,45 @@ test('revoke run ends it and what was started inside of it', async () => {
   assert.equal((await stage.cli(['revoke', 'run', outer?.id ?? ''])).code, 0)
   assert.deepEqual(await open(), [])
   waiting.kill('SIGKILL')
+})
+
+test('explain and status tell a revocation that is in force, and how to take it back', async () => {
+  const asked = ['explain', 'POST https://api.openai.com/v1/responses', '--as', 'story-agent', '--body', '{"model":"m"}']
+  assert.equal((await stage.cli(asked)).code, 0)
+  for (const [what, name, code] of [
+    ['workload', 'story-agent', 'flow.revoked'],
+    ['credential', 'openai-story', 'obtain.revoked'],
+  ] as const) {
+    await stage.cli(['revoke', what, name])
+    const undo = `ostiary revoke ${what} ${name} --undo`
+    const told = await stage.cli(asked)
+    assert.equal(told.code, 1)
+    assert.match(told.out, new RegExp(`refused {2}${code}\\n[^]*${what} ${name} was revoked at \\d{4}-.*Z; .${undo}. takes that back`))
+    assert.match((await stage.cli(['status'])).out, new RegExp(`revoked ${what} ${name}: ${undo}`))
+    await stage.cli(['revoke', what, name, '--undo'])
+    assert.equal((await stage.cli(asked)).code, 0, 'taken back')
+  }
+  const later = await stage.cli([...asked.slice(0, -1), '{"model":"m","background":true}'])
+  assert.equal(later.code, 1)
+  assert.match(later.out, /needs `deferred` too/)
+})
+
+test('a policy file that comes to fit a pattern is in force by itself', async () => {
+  const more = `${stage.dir}/config/more`
+  mkdirSync(more, { mode: 0o700 })
+  writeFileSync(`${more}/a.cedar`, '', { mode: 0o600 })
+  const config = readFileSync(stage.configFile, 'utf8')
+  writeFileSync(stage.configFile, config.replace('\npolicies:\n', '\npolicies:\n  - more/*.cedar\n'))
+  assert.equal((await stage.cli(['reload'])).code, 0)
+  const asked = ['explain', 'POST https://api.openai.com/v1/responses', '--as', 'story-agent']
+  assert.equal((await stage.cli(asked)).code, 0)
+  writeFileSync(`${more}/b.cedar`, '@id("added") forbid (principal, action in Action::"inference", resource);', { mode: 0o600 })
+  for (let tries = 0; (await stage.cli(asked)).code === 0; tries++) assert.ok(tries < 40, 'it never came into force')
+  assert.match((await stage.cli(asked)).out, /refused {2}decide.forbidden\n[\s\S]*"added" forbids it/)
+  rmSync(`${more}/b.cedar`)
+  for (let tries = 0; (await stage.cli(asked)).code !== 0; tries++) assert.ok(tries < 40, 'it never went')
+  writeFileSync(stage.configFile, config)
+  assert.equal((await stage.cli(['reload'])).code, 0)
 })
 
 test('a program that hands over to one that already runs is noticed', async () => {

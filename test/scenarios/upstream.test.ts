@@ -77,6 +77,17 @@ const answers =
   }
 const keyOf = (bytes: Buffer): string => /x-goog-api-key: (.*)\r/i.exec(bytes.toString('latin1'))?.[1] ?? 'none'
 
+/** How the log has the newest call, once it is over. */
+async function lastRecord(): Promise<readonly unknown[]> {
+  for (let tries = 0; ; tries++) {
+    const lines = (await stage.cli(['audit', 'export', '--json'])).out.trim().split('\n')
+    const { outcome, decision, status, code, bytesOut, ended } = lines
+      .map((line) => JSON.parse(line))
+      .findLast((one) => one.kind === 'call')
+    if (outcome !== 'unknown' || tries >= 20) return [outcome, decision, status, code, bytesOut, ended]
+  }
+}
+
 test('the scripted vendor is reached, with the key and without the placeholder', async () => {
   let got = ''
   act = (socket, bytes) => {
@@ -111,6 +122,7 @@ test('a vendor that lies about its length never looks complete, and more than th
   const short = await ask()
   assert.ok(short.status === 502 || !/\r\n\r\n[\s\S]{100}/.test(short.text), JSON.stringify(short))
   assert.ok(!short.text.endsWith('0\r\n\r\n'), 'a broken body must not end as a whole one')
+  assert.deepEqual(await lastRecord(), ['answered', 'permit', 200, null, 5, 'the host broke off: the body is cut short'])
   act = answers('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\nX-Evil: 1\r\n\r\n')
   const long = await ask()
   assert.ok(!long.text.includes('X-Evil'), long.text)
@@ -234,21 +246,29 @@ test('10 MB each way, byte for byte', async () => {
   assert.equal(hash(came), hash(down))
 })
 
-test('an agent that leaves ends the call to the vendor', async () => {
-  let closed: (value: unknown) => void = () => {}
-  const ended = new Promise((resolve) => {
-    closed = resolve
+for (const h2 of [false, true])
+  test(`an agent that leaves ends the call to the vendor; it was answered, as far as it went${h2 ? ', over HTTP/2' : ''}`, async () => {
+    let closed: (value: unknown) => void = () => {}
+    const ended = new Promise((resolve) => {
+      closed = resolve
+    })
+    act = (socket, bytes) => {
+      if (!whole(bytes)) return
+      socket.on('close', closed)
+      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nfirst')
+    }
+    const heard = await ask({ h2, until: 'first', waitMs: 3_000 })
+    assert.equal(heard.status, 200, JSON.stringify(heard))
+    const inTime = await Promise.race([ended.then(() => true), new Promise((resolve) => setTimeout(resolve, 3_000, false).unref())])
+    assert.equal(inTime, true)
+    assert.deepEqual(await lastRecord(), ['answered', 'permit', 200, null, 5, 'the agent left'])
+    assert.match(
+      (await stage.cli(['audit', 'tail', '--count', '1'])).out,
+      / POST generativelanguage\.googleapis\.com\/v1beta\/models\/\S+ 200, the agent left$/m,
+    )
+    const metrics = await stage.admin('GET', '/metrics')
+    assert.ok(!metrics.includes('agent left') && metrics.includes('ostiary_calls_total{service="gemini",status="2xx"}'), metrics)
   })
-  act = (socket, bytes) => {
-    if (!whole(bytes)) return
-    socket.on('close', closed)
-    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nfirst')
-  }
-  const heard = await ask({ waitMs: 300 })
-  assert.equal(heard.error, 'silent')
-  const inTime = await Promise.race([ended.then(() => true), new Promise((resolve) => setTimeout(resolve, 3_000, false).unref())])
-  assert.equal(inTime, true)
-})
 
 test('an event of a stream arrives before the next one is sent', async () => {
   act = (socket, bytes) => {

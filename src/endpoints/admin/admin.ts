@@ -28,7 +28,7 @@ export interface AdminPorts {
   identify(asked: { pid?: number | undefined; token?: string | undefined }): Promise<object>
   revoke(what: { run?: string | undefined; workload?: string | undefined; credential?: string | undefined; undo: boolean }): Promise<Json>
   runs: { list(): readonly Json[]; resume(id: string): void; end(id: string): boolean }
-  metrics(): Promise<string>
+  metrics(): string
   /** Records who did what. */
   record(what: string): Promise<void>
 }
@@ -81,7 +81,7 @@ export function adminRoutes(ports: AdminPorts, log: Log): Hono {
 
   app.get('/status', (c) => c.json(ports.status()))
   app.get('/ca', (c) => c.text(ports.caPem()))
-  app.get('/metrics', async (c) => c.text(await ports.metrics()))
+  app.get('/metrics', (c) => c.text(ports.metrics()))
   app.post('/reload', async (c) => c.json(await ports.reload(reloadBody.parse(await body(c.req.raw)).show)))
   app.post('/stop', async (c) => {
     await ports.record('stop')

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { anthropic } from '../../catalog/anthropic.ts'
+import { aws } from '../../catalog/aws.ts'
 import { openai } from '../../catalog/openai.ts'
 import type { CredentialHost, Purpose } from '../../model/kind.ts'
 import { limits } from '../../model/limits.ts'
@@ -90,4 +91,46 @@ test('fields that frame or route a message take no credential', () => {
   for (const slot of [{ header: 'a b' }, { header: 'a\r\n' }, { header: 'X_Key' }, { query: 'a&b' }, { query: '' }, 'cookie'])
     assert.equal(staticKey.schema.safeParse({ secret: 'k', slot }).success, false, JSON.stringify(slot))
   for (const secret of ['../x', 'a/b', '', 'a'.repeat(101)]) assert.equal(staticKey.schema.safeParse({ secret }).success, false, secret)
+})
+
+test('a pair of AWS: as one line or as its own tools print it, and it ends when AWS says', async () => {
+  const id = 'AKIAQZ7XWD4M2R8TYN5B'
+  const secret = 'canary/X5f2c9a0b7d1e4c3f8a6b9d0e1f2a3b+c'
+  for (const [value, token, expiresAt] of [
+    [`${id}:${secret}`, null, 5 + limits.leaseMs],
+    [`${id}:${secret}:canaryTOKEN+/x==0123456789`, 'canaryTOKEN+/x==0123456789', 5 + limits.leaseMs],
+    [JSON.stringify({ Version: 1, AccessKeyId: id, SecretAccessKey: secret }, null, 2), null, 5 + limits.leaseMs],
+    [
+      JSON.stringify({ AccessKeyId: id, SecretAccessKey: secret, SessionToken: 'canaryTOKEN0123456789', Expiration: new Date(77_000) }),
+      'canaryTOKEN0123456789',
+      77_000,
+    ],
+  ] as const) {
+    const got = await obtain(aws, {}, value)
+    assert.ok(got.credential.kind === 'sigv4')
+    const { accessKeyId, secretKey, sessionToken } = got.credential
+    const said = [accessKeyId, secretKey.reveal().toString(), sessionToken?.reveal().toString() ?? null, got.expiresAt]
+    assert.deepEqual(said, [id, secret, token, expiresAt])
+    assert.deepEqual(got.secrets, sessionToken === null ? [secretKey] : [secretKey, sessionToken])
+    assert.equal(asked.at(-1)?.purpose.slot, 'sigv4')
+  }
+  for (const value of [
+    id,
+    `${id}:${secret}\n`,
+    `${id}:${secret}\r\nX: y`,
+    `${id}\n:${secret}`,
+    `:${secret}`,
+    `${id}:`,
+    `${id}:${secret}:canaryTOKEN0123456789:x`,
+    `{"AccessKeyId":"${id}"`,
+    JSON.stringify({ AccessKeyId: id, SecretAccessKey: [secret] }),
+    JSON.stringify({ AccessKeyId: id, SecretAccessKey: `${secret}\n` }),
+    JSON.stringify({ AccessKeyId: id, SecretAccessKey: secret, Expiration: 'soon' }),
+    'null',
+  ])
+    await assert.rejects(
+      obtain(aws, {}, value),
+      (error: Refusal) => error.code === 'inject.bad_value' && !error.detail.includes('canary') && !error.detail.includes(id),
+      value,
+    )
 })

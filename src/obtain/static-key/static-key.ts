@@ -5,6 +5,7 @@ import { Refusal } from '../../model/refusal.ts'
 import { Secret } from '../../model/secret.ts'
 import type { Service, Slot } from '../../model/service.ts'
 import type { CredentialKind, Obtained } from '../credential-provider.ts'
+import { awsPairOf } from './aws-pair.ts'
 
 /** Fields that frame or route a message: a credential in one would break or bend it. */
 const framing =
@@ -42,6 +43,13 @@ export const staticKey: CredentialKind<Config> = {
     slot: slotText(config, service),
     dangerouslyFixed: false,
   }),
+  wrongWith(config, service, value) {
+    if (chosen(config, service).kind !== 'sigv4') return null
+    const pair = awsPairOf(value)
+    if (typeof pair === 'string') return pair
+    for (const secret of pair.secrets) secret.wipe()
+    return null
+  },
   start(config, host, _name, service) {
     const purpose = staticKey.purposeOf(config, service)
     const slot = chosen(config, service)
@@ -53,10 +61,17 @@ export const staticKey: CredentialKind<Config> = {
           return new Refusal('inject.bad_value', `secret ${config.secret}: ${why}`)
         }
         if (signal.aborted) throw unusable('nobody waits for it')
+        const leaseEnd = host.clock.now() + limits.leaseMs
+        if (slot.kind === 'sigv4') {
+          const pair = awsPairOf(secret.reveal())
+          if (typeof pair === 'string') throw unusable(pair)
+          secret.wipe()
+          return { ...pair, expiresAt: Math.min(pair.expiresAt, leaseEnd) }
+        }
         if (!printable(secret.reveal(), slot.kind === 'basic')) throw unusable('characters that its slot cannot carry')
         const made = credentialOf(slot, secret)
         if (made === null) throw unusable(slot.kind === 'basic' ? 'a basic credential is USER:PASSWORD' : 'its slot cannot be filled')
-        return { ...withLists(made, service, secret), expiresAt: host.clock.now() + limits.leaseMs }
+        return { ...withLists(made, service, secret), expiresAt: leaseEnd }
       },
     }
   },
@@ -86,6 +101,7 @@ function credentialOf(slot: Slot, secret: Secret): Pick<Obtained, 'credential' |
       return basicOf(secret)
     case 'cookie':
     case 'subprotocol':
+    case 'sigv4':
       return null
     default:
       return slot satisfies never
