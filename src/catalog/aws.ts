@@ -43,6 +43,7 @@ export const aws: Service = {
     { action: 'inference', hosts: models, path: '/model/*/converse-stream', methods: ['POST'] },
     { action: 'inference', hosts: models, path: '/model/*/count-tokens', methods: ['POST'] },
     { action: 'deferred', hosts: models, path: '/async-invoke', methods: ['POST'] },
+    { action: 'deferred', hosts: ['bedrock.*', 'bedrock-fips.*'], path: '/model-invocation-job', methods: ['POST'] },
   ],
   basePrefix: '',
   allowPrivateAddresses: false,
@@ -66,6 +67,7 @@ export const aws: Service = {
   baseUrlVariables: [],
   modelField: null,
   modelPath: /^\/model\/([^/]+)\//,
+  modelColon: true,
   // What goes over a socket of AWS is signed message by message.
   sockets: [],
   toolsField: null,

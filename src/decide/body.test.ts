@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { aws } from '../catalog/aws.ts'
 import { catalog } from '../catalog/catalog.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Service } from '../model/service.ts'
@@ -135,6 +136,10 @@ test('tools in a group, and those that come as an item of the input, are named t
 test('a model in a path is taken as it stands or not at all', () => {
   assert.equal(modelOfPath(gemini, '/v1beta/models/gemini-pro:generateContent'), 'gemini-pro')
   assert.ok(unreadable(() => modelOfPath(gemini, '/v1beta/models/gemini%2Dpro:generateContent')))
+  assert.ok(unreadable(() => modelOfPath(gemini, '/v1beta/models/gemini%3Apro:generateContent')))
+  for (const spelled of ['amazon.nova-lite-v1%3A0', 'amazon.nova-lite-v1%3a0', 'amazon.nova-lite-v1:0'])
+    assert.equal(modelOfPath(aws, `/model/${spelled}/converse`), 'amazon.nova-lite-v1:0')
+  assert.ok(unreadable(() => modelOfPath(aws, '/model/amazon.nova%2Dlite-v1%3A0/converse')))
 })
 
 test('only JSON in UTF-8 without a content encoding is read', () => {

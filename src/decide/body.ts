@@ -24,9 +24,15 @@ export function mayHaveBody(method: string): boolean {
   return methodsWithBody.has(method)
 }
 
+/** As the path spells it, but for a colon: RFC 3986 §3.3 lets it stand there in both spellings. */
+export function namedInPath({ modelPath, modelColon }: Service, path: string): string | undefined {
+  const model = modelPath?.exec(path)?.[1]
+  return modelColon === true ? model?.replace(/%3a/gi, ':') : model
+}
+
 /** The model that a path names; throws where its spelling could be read in another way. */
 export function modelOfPath(service: Service, path: string): string | undefined {
-  const model = service.modelPath?.exec(path)?.[1]
+  const model = namedInPath(service, path)
   if (model?.includes('%')) throw unreadable('the model in the path is percent-encoded')
   return model
 }

@@ -7,7 +7,7 @@ import type { Limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Service } from '../model/service.ts'
 import type { Target } from '../model/target.ts'
-import { type BodyRead, checkBodyHead, mayHaveBody, modelOfPath, nothingRead, readBody, strictJson } from './body.ts'
+import { type BodyRead, checkBodyHead, mayHaveBody, modelOfPath, namedInPath, nothingRead, readBody, strictJson } from './body.ts'
 import { readOpening, socketRuleOf } from './socket.ts'
 
 /** Of a slice. */
@@ -170,6 +170,6 @@ function queryNames(query: string, field: string): boolean {
 
 /** No policy reads it: an odd spelling is no reason to refuse, only to say nothing. */
 export function forRecord(service: Service, path: string): string | undefined {
-  const model = service.modelPath?.exec(path)?.[1]
+  const model = namedInPath(service, path)
   return model?.includes('%') ? undefined : model
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import fc from 'fast-check'
 import { wrongWith } from '../../test/fakes/aws.ts'
 import { aws as catalogued } from '../catalog/aws.ts'
 import { looksLikeKey } from '../catalog/leaks.ts'
@@ -129,6 +130,7 @@ test('a placeholder of another run trips, wherever it stands', () => {
     { fields: [`${authorization()}${mine}`] },
     { fields: [authorization(), `X-Amz-Security-Token: ${mine}`] },
     { fields: [authorization(), `X-Amz-Meta-A: ${mine}`] },
+    { fields: [authorization(), `X-Amz-S3session-Token: ${mine}`] },
     { fields: [], target: `/?X-Amz-Credential=${others}%2F20260102%2Feu-central-1%2Fsts%2Faws4_request` },
   ] satisfies Asked[]) {
     const got = ask(asked)
@@ -221,4 +223,25 @@ test('a part of an object is asked for as the client asks; where an answer could
   assert.match(ask({ host: s3, method: 'GET', target: '/a', fields: [s3Signed, range], token }).text, /^Range: bytes=0-9$/m)
   assert.match(ask({ fields: [authorization(), range] }).text, /^Range: bytes=0-9$/m)
   assert.doesNotMatch(ask({ fields: [authorization(), range], token }).text, /^Range/m)
+})
+
+test('whatever path, query, fields and body are sent, AWS finds them signed', () => {
+  const word = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 8 }).map((text) => encodeURIComponent(text.toWellFormed()))
+  const path = fc.array(word, { maxLength: 4 }).map((words) => `/${words.map((one) => one.replace(/^\.+$/, 'dots')).join('/')}`)
+  const query = fc.array(fc.tuple(word, fc.option(word)), { maxLength: 4 })
+  const value = fc.string({ unit: fc.constantFrom(...'ab 0,;="/'), maxLength: 12 })
+  fc.assert(
+    fc.property(path, query, value, fc.string({ maxLength: 40 }), fc.boolean(), (at, pairs, meta, body, temporary) => {
+      const written = pairs.map(([name, one]) => `x${name}${one === null ? '' : `=${one}`}`).join('&')
+      const got = ask({
+        target: `${at}${written === '' ? '' : `?${written}`}`,
+        fields: [authorization(), `x-amz-meta-a: ${meta}`, `X-Amz-Meta-B: ${meta}b`, 'X-Amz-Meta-b: c'],
+        body: Buffer.from(body)
+          .toString('latin1')
+          .replace(/[^\x20-\x7e]/g, '?'),
+        ...(temporary ? { token } : {}),
+      })
+      assert.equal(got.code, '')
+    }),
+  )
 })

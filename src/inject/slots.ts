@@ -67,6 +67,7 @@ const knownHeaders = [
   'dd-api-key',
   'dd-application-key',
   'x-amz-security-token',
+  'x-amz-s3session-token',
   // What gateways in front of vendors take, and what a lenient origin reads as one of the above.
   'x-authorization',
   'x-forwarded-authorization',

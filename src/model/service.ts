@@ -94,6 +94,8 @@ export interface Service {
   /** Where the body names the model: a JSON field, or null when the path does. */
   readonly modelField: string | null
   readonly modelPath: RegExp | null
+  /** Colons belong to its models, and its SDKs write them as `%3A`; policies see colons. */
+  readonly modelColon?: boolean
   /** Where WebSockets may be opened; absent: anywhere, and their messages are not read. */
   readonly sockets?: readonly SocketRule[]
   /** JSON field that lists tools run by the vendor. */

@@ -37,7 +37,7 @@ before(async () => {
     .replace(
       '  - cedar: |\n',
       (line) =>
-        `${line}      permit (principal in Group::"story", action in [Action::"call", Action::"mint"], resource == Service::"aws");\n`,
+        `${line}      permit (principal in Group::"story", action in [Action::"call", Action::"mint"], resource == Service::"aws");\n      forbid (principal, action == Action::"deferred", resource);\n`,
     )
   writeFileSync(stage.configFile, text, { mode: 0o600 })
   const loaded = await stage.admin('POST', '/reload')
@@ -88,6 +88,22 @@ test('a model of Bedrock, and objects of S3', async () => {
   assert.equal(sent.status, 200, sent.text)
   assert.equal(vendor.seen[seen]?.body.toString(), 'first, last')
   assert.equal((await wire.send(told(bucket, 'GET /a%20folder/b.txt?versionId=x&partNumber=1', [s3]))).status, 200)
+})
+
+test('a body of unknown length is read whole, and signed as it arrives', async () => {
+  const { raw } = told(sts, 'POST /', [authorization('eu-central-1/sts'), form])
+  const chunks = [asked.slice(0, 10), asked.slice(10)].map((part) => `${part.length.toString(16)}\r\n${part}\r\n`)
+  const seen = vendor.seen.length
+  const chunked = raw.replace('Content-Length: 0', 'Transfer-Encoding: chunked') + chunks.join('')
+  const heard = await wire.send({ via: 'connect', host: sts, raw: `${chunked}0\r\n\r\n` })
+  assert.equal(heard.status, 200, heard.text)
+  assert.deepEqual([vendor.seen[seen]?.wrong, vendor.seen[seen]?.body.toString()], [null, asked])
+})
+
+test('policy is asked before a body is read: what it does not permit is not waited for', async () => {
+  const { raw } = told(bedrock, 'POST /async-invoke', [authorization('eu-central-1/bedrock')])
+  const heard = await wire.send({ via: 'connect', host: bedrock, raw: raw.replace('Content-Length: 0', 'Content-Length: 1000000') })
+  assert.equal(heard.code, 'decide.forbidden', heard.text)
 })
 
 test('a body over the limit that nothing stands for is refused before it is waited for', async () => {
