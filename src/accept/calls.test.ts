@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { test } from 'node:test'
+import tls from 'node:tls'
 import { FlowSource, wholeFlow } from '../http/flow.ts'
 import { noEdits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
 import {
   type Call,
+  caPem,
   type Door,
   type DoorOptions,
   dial,
@@ -382,6 +384,25 @@ test('a slow head, a slow body, an idle connection and a slow handshake each end
   const all = read(shake)
   shake.write('CONNECT api.openai.test:443 HTTP/1.1\r\nHost: api.openai.test:443\r\n\r\n')
   assert.match(await all, /^HTTP\/1\.1 200 Connection Established\r\n\r\n$/)
+  const { refusal, about } = door.refused.at(-1) as (typeof door.refused)[number]
+  assert.deepEqual([refusal.code, refusal.detail, about.host], ['accept.not_tls', 'no end of the handshake in time', 'api.openai.test'])
+  await door.accept.stop()
+})
+
+test('a handshake that came while the loop was busy is ended, however late', async () => {
+  const door = await openDoor({ shorter: { handshakeMs: 100 } })
+  const socket = await dial(door.proxyPort)
+  const line = read(socket, (text) => text.endsWith('\r\n\r\n'))
+  socket.write('CONNECT api.openai.test:443 HTTP/1.1\r\nHost: api.openai.test:443\r\n\r\n')
+  await line
+  const secure = tls.connect({ socket, servername: 'api.openai.test', ca: caPem })
+  // With the last flight of the agent on its way, everything stands still for longer than a handshake may take.
+  secure.once('secureConnect', () => {
+    for (const until = performance.now() + 200; performance.now() < until; );
+  })
+  const answer = read(secure, wholeAnswer)
+  secure.write('GET /v1/x HTTP/1.1\r\nHost: api.openai.test\r\n\r\n')
+  assert.match(await answer, /^HTTP\/1\.1 200 /)
   await door.accept.stop()
 })
 

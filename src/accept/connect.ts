@@ -104,7 +104,13 @@ export function intercept(
       done(null, secureContext)
     },
   })
-  const late = setTimeout(() => socket.destroy(), options.limits.handshakeMs)
+  // A loop that was busy may find both: the rest of a handshake that lies here already is read first.
+  const late = setTimeout(() => setImmediate(() => secured || overdue()), options.limits.handshakeMs)
+  let secured = false
+  const overdue = (): void => {
+    if (!socket.destroyed) refused ??= new Refusal('accept.not_tls', 'no end of the handshake in time')
+    socket.destroy()
+  }
   secure.on('error', () => secure.destroy())
   socket.once('close', () => {
     clearTimeout(late)
@@ -114,6 +120,7 @@ export function intercept(
     }
   })
   secure.once('secure', () => {
+    secured = true
     clearTimeout(late)
     secure.disableRenegotiation()
     // RFC 6066 §3: no SNI for an IP literal; a name without one could be meant for anybody.

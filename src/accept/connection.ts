@@ -96,7 +96,7 @@ export class Connection implements Held {
       if (this.#buffered === null) this.close()
       else this.#refuse(new Refusal('http.timeout', 'headMs'), null)
     } else if (this.#phase === 'aiming') {
-      if (waited > limits.headMs) this.close()
+      if (waited > limits.headMs) this.#refuse(new Refusal('identify.process_unknown', 'headMs'), null)
     } else if (this.#phase === 'ending') {
       if (waited > limits.lingerMs) this.close()
     } else if (this.#call?.stalled(now) === true) this.close()

@@ -20,6 +20,8 @@ export interface Listeners {
 }
 
 export function createListeners(limits: Limits, log: Log): Listeners {
+  // The kernel takes less where it is set to less. What comes to a full queue seems connected and hears nothing.
+  const { acceptQueueMax: backlog } = limits
   const sockets = new Set<Socket>()
   const perSender = new Map<string, number>()
   const servers: Server[] = []
@@ -61,7 +63,7 @@ export function createListeners(limits: Limits, log: Log): Listeners {
     sockets,
     ports,
     async listen({ host, port }, take, passed) {
-      const server = await serve(take, (one) => (passed === undefined ? one.listen(port, host) : one.listen({ fd: passed })))
+      const server = await serve(take, (one) => one.listen({ ...(passed === undefined ? { port, host } : { fd: passed }), backlog }))
       if (passed !== undefined) checkPassed(server.address(), { host, port })
       const bound = (server.address() as { port: number }).port
       ports.push(bound)
@@ -70,7 +72,7 @@ export function createListeners(limits: Limits, log: Log): Listeners {
     async listenUnix(path, take) {
       const server = await serve(take, (one) => {
         one.maxConnections = limits.connectionsMax
-        one.listen(path)
+        one.listen({ path, backlog })
       })
       return () => {
         server.close()

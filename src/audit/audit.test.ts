@@ -127,6 +127,30 @@ test('whatever number waits while a write is under way, the next one comes', asy
   await audit.close()
 })
 
+test('a disk that does not answer is a clear no for who waits and who comes, and no end of the log', async (t) => {
+  const dir = tempDir(t)
+  const disk = watchedDisk()
+  const audit = await openLog(dir, { disk, clock: systemClock }, { journalMs: 60 })
+  disk.held = []
+  const first = assert.rejects(audit.append(entry('first')), refusal('audit.timeout'))
+  while (disk.held.length === 0) await sleep(1)
+  await Promise.all([first, assert.rejects(audit.append(entry('behind it')), refusal('audit.timeout'))])
+  await assert.rejects(audit.append(entry('not even begun')), refusal('audit.unavailable'))
+  audit.write(entry('nobody waits', { kind: 'outcome' }))
+  assert.equal(disk.held.length, 1, 'one write, and it is not repeated')
+  assert.equal(audit.status().failed, false)
+  const { held } = disk
+  disk.held = null
+  for (const go of held) go()
+  while (audit.status().size < 3) await sleep(1)
+  await audit.append(entry('after'))
+  await audit.close()
+  assert.deepEqual(
+    (await all(dir)).map((one) => one.call),
+    ['first', 'behind it', 'nobody waits', 'after'],
+  )
+})
+
 test('short writes lose nothing', async (t) => {
   const dir = tempDir(t)
   const disk = watchedDisk()

@@ -11,7 +11,7 @@ import { Refusal } from '../model/refusal.ts'
 import { type Copies, createCopies } from './copies.ts'
 import { type Disk, freeBytes, realDisk, syncDir, writeSynced } from './disk.ts'
 import { encodeEntry } from './encode.ts'
-import { frameHeadBytes, type Journal, openJournal, type Settle } from './journal.ts'
+import { frameHeadBytes, type Journal, LateError, openJournal, type Settle } from './journal.ts'
 import { isOrigin, loadKey, signCheckpoint, verifierKey } from './note.ts'
 import { createPruner } from './prune.ts'
 import { type Found, readCheckpointText, recover, trustCheckpoint } from './recover.ts'
@@ -57,7 +57,7 @@ export interface AuditStatus {
 export interface Audit {
   /** C2SP verifier key: `origin+id+key`. */
   readonly publicKey: string
-  /** Durable when it resolves; rejects with Refusal audit.unavailable or audit.too_much. */
+  /** Durable when it resolves; rejects with Refusal audit.unavailable, audit.timeout or audit.too_much. */
   append(entry: Entry): Promise<void>
   /** Joins the next sync; never throws, a failure is logged. */
   write(entry: Entry): void
@@ -135,7 +135,8 @@ async function start(options: AuditOptions, found: Found, held: Held): Promise<A
     }
     bytes += line.length
     return new Promise((resolve, reject) => {
-      const settle: Settle = (error) => (error === null ? resolve() : reject(new Refusal('audit.unavailable', error.message, error)))
+      const code = (error: Error) => (error instanceof LateError ? 'audit.timeout' : 'audit.unavailable')
+      const settle: Settle = (error) => (error === null ? resolve() : reject(new Refusal(code(error), error.message, error)))
       journal.add(line, settle)
     })
   }
@@ -204,6 +205,7 @@ async function createParts(options: AuditOptions, found: Found, held: Held, fail
     size: found.size,
     length: found.length,
     synced: hasher.take,
+    lateMs: options.limits.journalMs,
     failed: fail,
   })
   const copies = createCopies(options.copies ?? [], options.origin, options.clock, options.log)

@@ -23,6 +23,9 @@ const keptBatchBytesMax = 1024 * 1024
 
 export type Settle = (error: Error | null) => void
 
+/** Not durable in time, and perhaps later. */
+export class LateError extends Error {}
+
 export interface Segment {
   readonly path: string
   /** Index in the log of its first entry. */
@@ -39,6 +42,8 @@ export interface JournalOptions {
   readonly length: number
   /** Synced frames; `bytes` is lent until the function returns the buffer by `done`. */
   readonly synced: (bytes: Buffer, length: number, done: () => void) => void
+  /** How long the disk may take for a batch, before those who wait are told so. */
+  readonly lateMs: number
   readonly failed: (error: Error) => void
 }
 
@@ -100,6 +105,10 @@ export class Journal {
   /** The timer is set for somebody who waits. */
   #paced = false
   #rotates = false
+  /** One for all batches, started anew with each. */
+  readonly #watch: NodeJS.Timeout
+  /** The disk has not answered for the batch under way in time: nobody else begins to wait. */
+  #stalled = false
 
   constructor(options: JournalOptions, handle: FileHandle) {
     this.#options = options
@@ -108,6 +117,8 @@ export class Journal {
     this.#position = options.length
     this.#size = options.size
     this.#filling = this.#empty()
+    // A loop that was busy may find both: what the disk has answered meanwhile is heard first.
+    this.#watch = setTimeout(() => setImmediate(() => this.#checkLate()), options.lateMs).unref()
   }
 
   /** Entries that are synced. */
@@ -123,6 +134,7 @@ export class Journal {
   /** `line` is ASCII. With `settle` somebody waits, else the entry joins the next sync. Never throws; settles with the error once failed. */
   add(line: string, settle: Settle | null): void {
     if (this.#error !== null) return settle?.(this.#error)
+    if (this.#stalled && settle !== null) return settle(new Error('the disk does not answer'))
     const batch = this.#filling
     const end = batch.used + frameHeadBytes + line.length
     if (end > batch.bytes.length) {
@@ -164,6 +176,7 @@ export class Journal {
       await this.flush()
     } finally {
       this.#clearTimer()
+      clearTimeout(this.#watch)
       if (this.#error === null) await this.#handle.truncate(this.#position).catch(() => {})
       await this.#handle.close()
     }
@@ -208,7 +221,19 @@ export class Journal {
     this.#filling = this.#empty()
     this.#startedAt = this.#options.clock.monotonic()
     this.#alone = batch.settles.length < 2
+    this.#watch.refresh()
     this.#write(batch, 0)
+  }
+
+  /** Silence would be no answer for who waits: they are refused, and when the disk is back so is the log. */
+  #checkLate(): void {
+    const { clock, lateMs } = this.#options
+    const batch = this.#underWay
+    if (batch === null) return
+    if (clock.monotonic() - this.#startedAt < lateMs) return void this.#watch.refresh()
+    this.#stalled = true
+    const error = new LateError(`the disk has not answered for ${lateMs} ms`)
+    for (const { settles } of [batch, this.#filling]) for (const settle of settles.splice(0)) settle(error)
   }
 
   #write(batch: Batch, from: number): void {
@@ -234,6 +259,7 @@ export class Journal {
 
   #next(batch: Batch): void {
     this.#underWay = null
+    this.#stalled = false
     // The disk works on the next batch while this one is acknowledged and hashed.
     if (this.#filling.count > 0) this.#schedule()
     for (const settle of batch.settles) settle(null)

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Call, TunnelCall } from '../model/call.ts'
+import { systemClock } from '../model/clock.ts'
 import type { Lease } from '../model/credential.ts'
 import type { Decision } from '../model/decision.ts'
 import type { PeerFacts } from '../model/evidence.ts'
@@ -10,7 +11,7 @@ import { Refusal } from '../model/refusal.ts'
 import { Secret } from '../model/secret.ts'
 import { type CallRecordLine, entries, type Numbered, records, show, tail } from './read.ts'
 import { createRecords } from './record.ts'
-import { movableClock, openLog, tempDir } from './workshop.test-kit.ts'
+import { movableClock, openLog, tempDir, watchedDisk } from './workshop.test-kit.ts'
 
 const peer: PeerFacts = {
   transport: 'tcp',
@@ -183,6 +184,24 @@ test('a refusal after the intent ends its record', async (t) => {
     all.map((one) => [one.kind, one.decision, one.outcome, one.code, one.detail, one.workload, one.policies.length]),
     [['call', 'refuse', 'refused', 'forward.connect', 'ECONNREFUSED', 'research-agent', 1]],
   )
+})
+
+test('a call that is refused because the disk was late has one record: its intent was written after all', async (t) => {
+  const dir = join(tempDir(t), 'audit')
+  const disk = watchedDisk()
+  const audit = await openLog(dir, { disk, clock: systemClock }, { journalMs: 50 })
+  disk.held = []
+  const call = createRecords({ audit, clock: systemClock }).call(fakeCall('c1'))
+  call.identified(identity)
+  await assert.rejects(call.intent(), (error) => {
+    call.refused(error as Refusal)
+    return true
+  })
+  for (const go of disk.held.splice(0)) go()
+  disk.held = null
+  await audit.close()
+  const [record, ...more] = (await list(records(dir))) as CallRecordLine[]
+  assert.deepEqual([record?.call, record?.outcome, record?.code, more.length], ['c1', 'refused', 'audit.timeout', 0])
 })
 
 test('a placeholder in the wrong place alerts, and names the sender', async (t) => {

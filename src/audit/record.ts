@@ -9,7 +9,7 @@ import type { Entry } from '../model/entry.ts'
 import type { PeerFacts, ProcessFacts } from '../model/evidence.ts'
 import type { Identity } from '../model/identity.ts'
 import { limits } from '../model/limits.ts'
-import type { Refusal, RefusalCode } from '../model/refusal.ts'
+import { Refusal, type RefusalCode } from '../model/refusal.ts'
 
 /** Fits flow/call.ts. */
 export interface CallRecord {
@@ -146,8 +146,14 @@ class OpenRecord implements CallRecord, TunnelRecord {
       entry.notes = this.#notes.slice()
       this.#noted = this.#notes.length
     }
-    await this.#parts.audit.append(entry)
-    this.#durable = true
+    try {
+      await this.#parts.audit.append(entry)
+      this.#durable = true
+    } catch (error) {
+      // It is written still, so an end of its own is due.
+      this.#durable = error instanceof Refusal && error.code === 'audit.timeout'
+      throw error
+    }
   }
 
   outcome(status: number, bytesOut: number, scrubbed: number, beside?: Beside): void {

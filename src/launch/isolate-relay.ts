@@ -4,6 +4,7 @@
 import { createSocket } from 'node:dgram'
 import { readlinkSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
+import { limits } from '../model/limits.ts'
 import { makeAllLocal } from '../net/kernel.ts'
 import { answerQuestion } from './isolate-dns.ts'
 import { catchRest } from './isolate-rest.ts'
@@ -78,7 +79,7 @@ function listen(port: number, take: (socket: Socket) => void): Promise<void> {
   const open = (host: string): Promise<void> =>
     new Promise((resolve, reject) => {
       server.once('error', reject)
-      server.listen(port, host, () => {
+      server.listen(port, host, limits.acceptQueueMax, () => {
         server.off('error', reject)
         server.on('error', () => {})
         resolve()

@@ -19,6 +19,8 @@ export const limits = {
 
   // accept: towards agents
   connectionsMax: 12_000,
+  /** Connections that the kernel holds for a listener until we take them. */
+  acceptQueueMax: 4_096,
   /** Of one run, else of one local user, else of one address. */
   connectionsPerSenderMax: 4_000,
   /** File descriptors that no connection may take: of the log, the store, doors and readers. Fewer connections where there are few. */
@@ -161,6 +163,8 @@ export const limits = {
   entryBytesMax: 4 * 1024,
   entryFieldBytesMax: 512,
   queuedEntriesMax: 16_384,
+  /** For a write and its sync; a volume of a cloud may stand still for seconds. */
+  journalMs: 15_000,
   /** Notes of one record. */
   notesMax: 32,
   /** Records that are open while a log is read. */

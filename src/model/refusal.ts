@@ -85,6 +85,7 @@ export const refusals = {
 
   // audit: on record first
   'audit.unavailable': row(503, 'The request cannot be recorded, so it is refused.', 'Look at disk space and the log; without a durable record nothing is forwarded.'),
+  'audit.timeout': row(503, 'The request could not be recorded in time, so it is refused.', 'The disk of the log did not answer for longer than journalMs; calls go on when it does.'),
   'audit.too_much': row(429, 'The workload records too much.', 'The byte rate of the audit for one workload was reached.'),
 
   // forward: to the API

@@ -1,6 +1,7 @@
 // The event loop's half of the search: asks the worker, or the reader where another user's processes are closed to us, bounded
 // in number and time, and looks again where a second owner may be the moment between fork and exec.
 import { Worker } from 'node:worker_threads'
+import type { Clock } from '../../model/clock.ts'
 import { emitted } from '../../model/emitted.ts'
 import type { ProcessFacts } from '../../model/evidence.ts'
 import type { Log } from '../../model/kind.ts'
@@ -19,9 +20,15 @@ export interface Search {
   close(): Promise<void>
 }
 
+interface SearchParts {
+  readonly clock: Clock
+  readonly log: Log
+  readonly reader: Reader | null
+}
+
 const againAfterMs = [5, 25, 100] as const
 
-export function createSearch({ log, reader }: { readonly log: Log; readonly reader: Reader | null }): Search {
+export function createSearch({ clock, log, reader }: SearchParts): Search {
   const own = createOwnSearch(log)
   let lastRoot = 0
 
@@ -37,9 +44,11 @@ export function createSearch({ log, reader }: { readonly log: Log; readonly read
     async find(asked, still) {
       // The run that was found last is likely the next.
       const roots = asked.roots.includes(lastRoot) ? [lastRoot, ...asked.roots.filter((root) => root !== lastRoot)] : asked.roots
+      const until = clock.monotonic() + limits.ownerMs
       let found = await askWhoCan({ ...asked, roots }, still)
       for (const pauseMs of againAfterMs) {
-        if (found.process !== null || found.unreadable || !still()) break
+        // Whoever waits hears something: a search that took all its time is not begun again.
+        if (found.process !== null || found.unreadable || !still() || clock.monotonic() >= until) break
         await new Promise((resolve) => setTimeout(resolve, pauseMs))
         found = await askWhoCan({ ...asked, roots }, still)
       }
