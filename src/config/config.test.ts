@@ -376,6 +376,13 @@ const cases: readonly (readonly [what: string, text: string, line: number, wrong
   ['an exception without a proxy', `${base}egress:\n  noProxy: [corp.example]`, 3, /there is none/],
   ['a proxy that may read, and is none', `${base}egress:\n  inspects: true`, 3, /there is none/],
   ['a resolver that is a name', `${base}egress:\n  resolver: dns.example`, 3, /no address/],
+  ['AWS without a host', `${base}services: { aws: {} }\n`, 2, /hosts in each of its regions, and none is named/],
+  [
+    'a host of no known region',
+    `${base}services: { aws: { hosts: [api.example.com] } }\n`,
+    2,
+    /of api\.example\.com neither region nor service/,
+  ],
   ['hosts for a service that is known by its own', `${base}services:\n  github: { hosts: [git.acme.example] }`, 3, /by its own hosts/],
   ['a credential in clear', `${base}services:\n  m: { hosts: [m.example], slot: bearer, scheme: http }`, 3, /in clear/],
   [

@@ -153,3 +153,16 @@ test('neither secret nor token stands in the log, in a file, or in what a comman
   assert.equal(findSecret(out, secrets), null)
   assert.ok(!out.includes('AWS4-HMAC'))
 })
+
+test('what is no pair is not sealed, and is not shown', async () => {
+  for (const value of [
+    key.secret,
+    `${key.id}:${key.secret}:${key.token}:x`,
+    `{"AccessKeyId":"${key.id}","SecretAccessKey":["${key.secret}"]}`,
+  ]) {
+    const { code, out, err } = await stage.cli(['secret', 'set', 'other-pair', '--for', 'aws', '--stdin'], value)
+    assert.notEqual(code, 0)
+    assert.match(err, /this is no credential for aws/)
+    assert.equal(findSecret(out + err, [key.secret, key.token]), null)
+  }
+})
