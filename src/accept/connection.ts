@@ -5,6 +5,7 @@ import { findHeadEnd, type RequestMessage, readRequestHead } from '../http/read-
 import type { Call } from '../model/call.ts'
 import type { Limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
+import { hear } from '../net/arrivals.ts'
 import { AgentCall, type Aimed } from './call.ts'
 import { refusalBytes } from './refuse.ts'
 import { begin } from './under-way.ts'
@@ -64,13 +65,13 @@ export class Connection implements Held {
   #since: number
   #answered = 0
   readonly #listeners: readonly (readonly [string, (argument: never) => void])[]
+  readonly #deafen: () => void
 
   constructor(socket: Socket, owner: ConnectionOwner) {
     this.socket = socket
     this.#owner = owner
     this.#since = owner.monotonic()
     this.#listeners = [
-      ['data', (chunk: Buffer) => this.#received(chunk)],
       ['error', () => this.close()],
       ['close', () => this.close()],
       // Half-closed counts as gone: who waits for an answer keeps its side open (RFC 9112 §9.6 allows it).
@@ -78,6 +79,7 @@ export class Connection implements Held {
       ['drain', () => this.#call?.drained()],
     ]
     for (const [event, listener] of this.#listeners) socket.on(event, listener as () => void)
+    this.#deafen = hear(socket, (chunk) => this.#received(chunk))
   }
 
   get calls(): number {
@@ -201,6 +203,7 @@ export class Connection implements Held {
     this.#phase = 'closed'
     this.socket.pause()
     for (const [event, listener] of this.#listeners) this.socket.off(event, listener as () => void)
+    this.#deafen()
     this.#owner.closed(this)
   }
 

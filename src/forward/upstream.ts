@@ -8,6 +8,7 @@ import type { Limits } from '../model/limits.ts'
 import type { Flow, Sink } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Opened } from '../model/socket.ts'
+import { hear } from '../net/arrivals.ts'
 
 export interface UpstreamAnswer {
   readonly head: ResponseMessage
@@ -36,6 +37,7 @@ export class Upstream {
   readonly #owner: UpstreamOwner
   readonly #now: () => number
   readonly #limits: UpstreamLimits
+  readonly #deafen: () => void
   /** A head that has begun, and how far its end was looked for. */
   #buffered: Buffer | null = null
   #scanned = 0
@@ -66,7 +68,7 @@ export class Upstream {
     this.#owner = owner
     this.#now = now
     this.#limits = limits
-    socket.on('data', (chunk: Buffer) => this.#received(chunk))
+    this.#deafen = hear(socket, (chunk) => this.#received(chunk))
     socket.on('drain', () => this.#requestBody?.resume())
     socket.on('error', (error) => this.#lost(error))
     socket.on('end', () => this.#ended())
@@ -190,6 +192,7 @@ export class Upstream {
     this.#busy = false
     this.#closed = true
     socket.pause()
+    this.#deafen()
     this.#owner.gone(this)
     resolve({ head, body: emptyFlow, opened: { socket, rest }, cut: () => socket.destroy() })
   }
