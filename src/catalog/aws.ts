@@ -9,7 +9,8 @@ const rest = `\\.${region}\\.${suffix}$`
 /** The endpoints of https://docs.aws.amazon.com/general/latest/gr/aws-service-information.html. First rule that fits wins. */
 const scopes: readonly ScopeRule[] = [
   // Endpoints without a region are signed for the one in which they stand.
-  { host: /^(?<service>sts|iam|s3|route53|cloudfront)\.amazonaws\.com$/, region: 'us-east-1' },
+  { host: /^(?<service>sts|iam|route53|cloudfront)\.amazonaws\.com$/, region: 'us-east-1' },
+  { host: /^(?:[a-z0-9][a-z0-9.-]*\.)?s3\.amazonaws\.com$/, region: 'us-east-1', service: 's3' },
   { host: new RegExp(`^(?:[a-z0-9][a-z0-9.-]*\\.)?s3(?:-fips)?(?:\\.dualstack)?${rest}`), service: 's3' },
   { host: new RegExp(`^[a-z0-9]+\\.execute-api${rest}`), service: 'execute-api' },
   { host: new RegExp(`^[a-z0-9]+\\.lambda-url\\.${region}\\.on\\.aws$`), service: 'lambda' },

@@ -184,6 +184,7 @@ test('region and service of a host', () => {
     ['bedrock-runtime.eu-west-3.amazonaws.com', 'eu-west-3 bedrock'],
     ['bedrock-mantle.us-east-1.api.aws', 'us-east-1 bedrock-mantle'],
     ['s3.us-west-2.amazonaws.com', 'us-west-2 s3'],
+    ['a-bucket.s3.amazonaws.com', 'us-east-1 s3'],
     ['my.bucket.s3.dualstack.ap-southeast-2.amazonaws.com', 'ap-southeast-2 s3'],
     ['email.eu-central-1.amazonaws.com', 'eu-central-1 ses'],
     ['runtime.sagemaker.us-east-2.amazonaws.com', 'us-east-2 sagemaker'],
