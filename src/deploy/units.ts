@@ -38,7 +38,13 @@ export const services = ['ostiary-facts.service', 'ostiary.service'] as const
 /** As bin/ostiary.mjs has them; a test compares. */
 export const nodeFlags = ['--disallow-code-generation-from-strings', '--disable-sigusr1', '--disable-warning=ExperimentalWarning']
 /** Behind them for the broker. Why: bin/ostiary.mjs. */
-export const brokerFlags = ['--max-semi-space-size=32', '--semi-space-growth-factor=32', '--expose-gc', '--wasm-lazy-validation']
+export const brokerFlags = [
+  '--max-semi-space-size=32',
+  '--semi-space-growth-factor=32',
+  '--heap-growing-percent=300',
+  '--expose-gc',
+  '--wasm-lazy-validation',
+]
 
 const confined = `NoNewPrivileges=yes
 ProtectSystem=strict
