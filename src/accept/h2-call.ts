@@ -215,8 +215,8 @@ export class H2Call implements Call {
         }
         this.#moved = this.#owner.monotonic()
         this.bytesOut += chunk.length
-        // The chunk is only lent. False: the agent's window or its socket is full.
-        return chunk.length === 0 || this.#stream.write(Buffer.from(chunk))
+        // False: the agent's window or its socket is full.
+        return chunk.length === 0 || this.#stream.write(chunk)
       },
       end: (trailers) => {
         if (this.#answering === null) return

@@ -78,7 +78,7 @@ export class H2Request {
         if (!mine()) return true
         this.#moved()
         // The chunk is lent. False: the API's window or the socket is full.
-        return chunk.length === 0 || stream.write(Buffer.from(chunk))
+        return chunk.length === 0 || stream.write(chunk)
       },
       end: () => {
         if (!mine()) return

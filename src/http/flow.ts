@@ -51,13 +51,13 @@ export class FlowSource implements Flow {
     return this.#sink !== null
   }
 
-  /** From the owner. The chunk is copied only when it must wait. */
+  /** From the owner, who does not write into the chunk again. */
   data(chunk: Buffer): void {
     if (this.#over || this.#failed !== null) return
     if (this.#sink === null || this.#paused || this.#draining || this.#queued.length > 0) {
       this.#queuedBytes += chunk.length
       if (this.#queuedBytes > limits.queuedBodyBytesMax) return this.#overflow()
-      this.#queued.push(Buffer.from(chunk))
+      this.#queued.push(chunk)
       return
     }
     if (!this.#sink.data(chunk)) this.pause()
@@ -152,7 +152,7 @@ export function collect(flow: Flow, bytesMax: number): Promise<Buffer> {
           flow.cancel()
           return false
         }
-        chunks.push(Buffer.from(chunk))
+        chunks.push(chunk)
         return true
       },
       end: () => resolve(Buffer.concat(chunks, size)),

@@ -5,7 +5,7 @@ import { endsHere, framingNames, neverNamed, tokenByte, valueBytes } from './byt
 import type { Framing } from './read-head.ts'
 
 export interface BodySink {
-  /** A view into what was pushed; lent for the call only, never empty. */
+  /** A view into what was pushed, never empty. */
   data(chunk: Buffer): void
   /** Once; not at all for a body that is done before it begins (framing none, length 0). */
   end(trailers: readonly (readonly [string, string])[]): void

@@ -25,14 +25,14 @@ export function writeWhole(to: Writable, head: Buffer, body: Buffer): void {
   }
 }
 
-/** A piece of a body. It is only lent, and a socket keeps what it cannot write at once: so it is copied. False: it is full. */
+/** A piece of a body. False: the socket is full. */
 export function writePiece(to: Writable, piece: Buffer, chunked: boolean): boolean {
   if (piece.length === 0) return true
-  if (!chunked) return to.write(Buffer.from(piece))
+  if (!chunked) return to.write(piece)
   if (piece.length <= oneWriteBytesMax) return to.write(wholeChunk(piece))
   to.cork()
   to.write(Buffer.from(`${piece.length.toString(16)}\r\n`, 'latin1'))
-  to.write(Buffer.from(piece))
+  to.write(piece)
   const more = to.write(crlf)
   to.uncork()
   return more

@@ -35,7 +35,10 @@ export const noEdits: Edits = { remove: new Set(), set: [], target: null }
 
 /** Where a body goes. One sink a flow. */
 export interface Sink {
-  /** The chunk is only lent for the duration of the call, unless the sink's maker says otherwise. False: pause until resume is called. */
+  /**
+   * The chunk may be kept: whoever gave it writes into it no more, and neither does the sink, for others may look at the same
+   * bytes. A copy of each would cost more than all else that is done with a long body. False: pause until resume is called.
+   */
   data(chunk: Buffer): boolean
   /** Trailers are `name: value` pairs, lower-case names; mostly empty. */
   end(trailers: readonly (readonly [string, string])[]): void

@@ -131,7 +131,7 @@ export class GatheredFlow implements Flow, Sink {
       this.#sink?.fail(tooLarge())
       return false
     }
-    this.#chunks.push(Buffer.from(chunk))
+    this.#chunks.push(chunk)
     return true
   }
 

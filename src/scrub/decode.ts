@@ -116,8 +116,7 @@ export class DecodedFlow implements Flow {
     if (this.#over || chunk.length === 0) return !this.#over
     this.#bytesIn += chunk.length
     this.#decoder ??= this.#open(chunk[0] as number)
-    // The chunk is only lent; the decoder works on it in another thread.
-    return this.#decoder.write(Buffer.from(chunk))
+    return this.#decoder.write(chunk)
   }
 
   #open(first: number): Transform {
