@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { TLSSocket } from 'node:tls'
 import { createRootAuthority, issueLeaf } from '../crypto/x509.ts'
 import { FlowSource, wholeFlow } from '../http/flow.ts'
+import { limits } from '../model/limits.ts'
 import { noEdits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
 import { bearer, ended, type FakeApiOptions, fakeApi, leaseNamed, type Script, take, until } from './fake-api.ts'
@@ -83,6 +84,33 @@ test('chunks that came with the head are whole; those that come later pass one b
   assert.deepEqual(taken.trailers, [['x-sum', '1']])
   await api.forward.forward(api.call({ path: '/whole' }), noEdits, leaseNamed('other'))
   assert.equal(api.sockets.length, 2)
+})
+
+test('a short compressed answer is awaited whole, a longer or plain one passes as it comes', async (context) => {
+  const head = (length: number, coded = true): string =>
+    `HTTP/1.1 200 OK\r\n${coded ? 'Content-Encoding: gzip\r\n' : ''}Content-Length: ${length}\r\n\r\n`
+  const api = await fakeApi(context, async (socket, got) => {
+    if (got.includes('/plain')) return void socket.write(`${head(10, false)}first`)
+    if (got.includes('/long')) return void socket.write(`${head(limits.gatheredAnswerBytesMax + 1)}first`)
+    socket.write(`${head(10)}first`)
+    await sleep(20)
+    if (got.includes('/cut')) return void socket.destroy()
+    socket.write(got.includes('/more') ? 'other and more' : 'other')
+  })
+  const ask = (path: string) => api.forward.forward(api.call({ path }), noEdits, null)
+  for (const path of ['/short', '/short', '/more', '/short']) assert.equal((await ask(path)).body.whole?.toString(), 'firstother')
+  assert.equal(api.sockets.length, 2, 'kept, but for the one that said more')
+  // Nothing has gone to the agent yet, so that it hears what happened.
+  await assert.rejects(ask('/cut'), code('forward.reset'))
+  const leaving = api.call({ path: '/short' })
+  const left = assert.rejects(api.forward.forward(leaving, noEdits, null), code('forward.reset'))
+  await sleep(5)
+  leaving.leave()
+  await left
+  for (const path of ['/plain', '/long']) {
+    const { body } = await ask(path)
+    assert.deepEqual([body.whole, take(body).chunks], [null, ['first']])
+  }
 })
 
 test('an answer may come byte by byte', async (context) => {

@@ -2,12 +2,9 @@
 // A connection is lent to one call at a time; who finds none and may open none waits in a bounded queue.
 import { type Limits, limits as standard } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
-import type { Upstream } from './upstream.ts'
+import type { Upstream, UpstreamLimits } from './upstream.ts'
 
-export type PoolLimits = Pick<
-  Limits,
-  'poolPerHostMax' | 'poolIdleMs' | 'poolWaitMax' | 'poolWaitMs' | 'answerHeadMs' | 'answerStallMs' | 'headBytesMax' | 'earlyAnswersMax'
->
+export type PoolLimits = Pick<Limits, 'poolPerHostMax' | 'poolIdleMs' | 'poolWaitMax' | 'poolWaitMs'> & UpstreamLimits
 
 interface Waiting {
   readonly since: number

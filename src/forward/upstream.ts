@@ -25,7 +25,14 @@ export interface UpstreamOwner {
   gone(upstream: Upstream): void
 }
 
-export type UpstreamLimits = Pick<Limits, 'answerHeadMs' | 'answerStallMs' | 'headBytesMax' | 'earlyAnswersMax'>
+export type UpstreamLimits = Pick<Limits, 'answerHeadMs' | 'answerStallMs' | 'headBytesMax' | 'earlyAnswersMax' | 'gatheredAnswerBytesMax'>
+
+/** A short answer, until all of it is there. */
+interface Gathered {
+  readonly head: ResponseMessage
+  readonly body: Buffer
+  have: number
+}
 
 type Trailers = readonly (readonly [string, string])[]
 
@@ -48,6 +55,7 @@ export class Upstream {
   #reject: ((error: Error) => void) | null = null
   #reader: BodyReader | null = null
   #source: FlowSource | null = null
+  #gathered: Gathered | null = null
   #keepAlive = false
   #requestDone = true
   #requestBody: Flow | null = null
@@ -154,6 +162,7 @@ export class Upstream {
     this.#movedAt = this.#now()
     try {
       if (this.#reader !== null) this.#body(chunk, 0)
+      else if (this.#gathered !== null) this.#gather(chunk, 0)
       else this.#head(this.#buffered === null ? chunk : Buffer.concat([this.#buffered, chunk]))
     } catch (error) {
       this.#fail(error as Error)
@@ -203,14 +212,14 @@ export class Upstream {
     this.#keepAlive = head.keepAlive
     // Where this throws, the call itself is refused: nobody has the head yet.
     const whole = this.#wholeBody(head.framing, buffer, at)
+    if (whole !== null) return this.#answerWhole(head, whole)
+    if (this.#isGathered(head)) {
+      this.#gathered = { head, body: Buffer.allocUnsafeSlow(head.framing.length), have: 0 }
+      return this.#gather(buffer, at)
+    }
     const resolve = this.#resolve as (answer: UpstreamAnswer) => void
     this.#resolve = null
     this.#reject = null
-    if (whole !== null) {
-      this.#answerDone()
-      resolve({ head, body: wholeFlow(whole), cut: () => {} })
-      return
-    }
     const turn = this.used
     const source = this.#open(head.framing)
     // Until the answer is taken nothing more is read: what is queued stays bounded.
@@ -219,6 +228,31 @@ export class Upstream {
     // First, since what comes with the head may be broken: then the body fails.
     resolve({ head, body: source, cut: () => this.endTurn(turn, new Refusal('flow.revoked')) })
     if (buffer.length > at) this.#body(buffer, at)
+  }
+
+  /** What is compressed must be undone to be searched: all at once it costs a third of what it costs piece by piece. */
+  #isGathered(head: ResponseMessage): head is ResponseMessage & { readonly framing: { readonly kind: 'length'; readonly length: number } } {
+    const { framing } = head
+    return framing.kind === 'length' && framing.length <= this.#limits.gatheredAnswerBytesMax && head.get('content-encoding') !== undefined
+  }
+
+  #gather(chunk: Buffer, from: number): void {
+    const gathered = this.#gathered as Gathered
+    const { head, body } = gathered
+    const copied = chunk.copy(body, gathered.have, from)
+    gathered.have += copied
+    if (from + copied < chunk.length) this.#keepAlive = false
+    if (gathered.have < body.length) return
+    this.#gathered = null
+    this.#answerWhole(head, body)
+  }
+
+  #answerWhole(head: ResponseMessage, whole: Buffer): void {
+    const resolve = this.#resolve as (answer: UpstreamAnswer) => void
+    this.#resolve = null
+    this.#reject = null
+    this.#answerDone()
+    resolve({ head, body: wholeFlow(whole), cut: () => {} })
   }
 
   /** The body where all of it came with the head. */
@@ -332,6 +366,7 @@ export class Upstream {
     this.#busy = false
     this.#reader = null
     this.#buffered = null
+    this.#gathered = null
     this.socket.destroy()
     this.#owner.gone(this)
   }

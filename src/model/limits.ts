@@ -148,6 +148,8 @@ export const limits = {
   h2ConnectionWindowBytes: 8 * 1024 * 1024,
   /** After so long without a byte from the API a connection with calls under way is asked by PING, and given up after as long again. */
   h2SilenceMs: 15_000,
+  /** A compressed answer that says to be no longer is awaited whole: who sends its length has it ready. */
+  gatheredAnswerBytesMax: 64 * 1024,
   answerHeadMs: 610_000,
   answerStallMs: 610_000,
 

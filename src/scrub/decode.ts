@@ -13,6 +13,11 @@ export type DecodeLimits = Pick<Limits, 'inflateRatioMax' | 'inflateBytesMax'>
 /** Below this no ratio counts: a short body may be very regular. */
 const freeBytes = 1024 * 1024
 
+/** Each is a turn in another thread, and a piece to be searched and written. */
+const chunkSize = 64 * 1024
+/** JSON and events open out to less, so that a short body is one piece. */
+const usualRatio = 8
+
 /** null: nothing to undo. Throws Refusal scrub.encoding for one that is unknown, or for more than one. */
 export function codingOf(value: string | undefined): Coding | null {
   switch (value?.trim().toLowerCase() ?? '') {
@@ -41,35 +46,52 @@ function isZlib(first: number): boolean {
 function decoderOf(coding: Coding, first: number): Transform {
   switch (coding) {
     case 'gzip':
-      return zlib.createGunzip({ flush: zlib.constants.Z_SYNC_FLUSH })
+      return zlib.createGunzip({ chunkSize, flush: zlib.constants.Z_SYNC_FLUSH })
     case 'br':
-      return zlib.createBrotliDecompress({ flush: zlib.constants.BROTLI_OPERATION_FLUSH })
+      return zlib.createBrotliDecompress({ chunkSize, flush: zlib.constants.BROTLI_OPERATION_FLUSH })
     case 'zstd':
-      return zlib.createZstdDecompress({ flush: zlib.constants.ZSTD_e_flush })
+      return zlib.createZstdDecompress({ chunkSize, flush: zlib.constants.ZSTD_e_flush })
     case 'deflate':
       return isZlib(first)
-        ? zlib.createInflate({ flush: zlib.constants.Z_SYNC_FLUSH })
-        : zlib.createInflateRaw({ flush: zlib.constants.Z_SYNC_FLUSH })
+        ? zlib.createInflate({ chunkSize, flush: zlib.constants.Z_SYNC_FLUSH })
+        : zlib.createInflateRaw({ chunkSize, flush: zlib.constants.Z_SYNC_FLUSH })
   }
 }
 
+export interface Opened {
+  readonly plain: Buffer
+  /** Of what came, to the end of its last member: what stands behind it is nobody's. */
+  readonly bytesRead: number
+}
+
 /** A small whole body at once; null where it opens out to more than is free, and must be streamed. Throws Refusal scrub.broken. */
-export function decodeWhole(coding: Coding, whole: Buffer): Buffer | null {
-  const options = { maxOutputLength: freeBytes }
+export function decodeWhole(coding: Coding, whole: Buffer): Opened | null {
   try {
-    switch (coding) {
-      case 'gzip':
-        return zlib.gunzipSync(whole, options)
-      case 'br':
-        return zlib.brotliDecompressSync(whole, options)
-      case 'zstd':
-        return zlib.zstdDecompressSync(whole, options)
-      case 'deflate':
-        return isZlib(whole[0] as number) ? zlib.inflateSync(whole, options) : zlib.inflateRawSync(whole, options)
-    }
+    // With `info` the result is what @types/node does not know.
+    const options = { chunkSize: Math.min(chunkSize, Math.max(1_024, whole.length * usualRatio)), maxOutputLength: freeBytes, info: true }
+    const { buffer, engine } = openerOf(coding, whole)(whole, options) as unknown as Told
+    return { plain: buffer, bytesRead: engine.bytesWritten }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') return null
     throw broken(error)
+  }
+}
+
+interface Told {
+  readonly buffer: Buffer
+  readonly engine: { readonly bytesWritten: number }
+}
+
+function openerOf(coding: Coding, whole: Buffer) {
+  switch (coding) {
+    case 'gzip':
+      return zlib.gunzipSync
+    case 'br':
+      return zlib.brotliDecompressSync
+    case 'zstd':
+      return zlib.zstdDecompressSync
+    case 'deflate':
+      return isZlib(whole[0] as number) ? zlib.inflateSync : zlib.inflateRawSync
   }
 }
 

@@ -7,7 +7,7 @@ import type { Limits } from '../model/limits.ts'
 import { type Edits, type Flow, noEdits, type ResponseHead } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
 import { GatheredFlow, MaskedFlow, type Tally } from './body.ts'
-import { type Coding, codingOf, DecodedFlow, decodeWhole } from './decode.ts'
+import { type Coding, codingOf, DecodedFlow, decodeWhole, type Opened } from './decode.ts'
 import { createFrameScrub, type FrameScrub } from './frames.ts'
 import { type HeadEdits, maskHead } from './head.ts'
 import { Matcher } from './matcher.ts'
@@ -35,7 +35,7 @@ export type ScrubLimits = Pick<
 >
 
 /** A body that is decoded at once, in this thread. */
-const decodedAtOnceBytesMax = 16 * 1024
+const decodedAtOnceBytesMax = 64 * 1024
 const none = (): number => 0
 
 export function createScrub(options: { readonly limits: ScrubLimits }): Scrub {
@@ -60,9 +60,7 @@ export function createScrub(options: { readonly limits: ScrubLimits }): Scrub {
     return matcher
   }
 
-  function body(flow: Flow, coding: Coding | null, matcher: Matcher, tally: Tally): Flow {
-    let source = flow
-    if (coding !== null) source = decoded(flow, coding, limits)
+  function body(source: Flow, matcher: Matcher, tally: Tally): Flow {
     const { whole } = source
     if (whole !== null) {
       const { bytes, found } = matcher.mask(whole)
@@ -82,13 +80,18 @@ export function createScrub(options: { readonly limits: ScrubLimits }): Scrub {
     const bodiless = call.target.method === 'HEAD' || head.status === 204 || head.status === 304 || answer.body.length === 0
     if (bodiless) return { edits: done(edits), body: answer.body, found: () => tally.found }
     const coding = codingOf(head.get('content-encoding'))
+    let source = answer.body
     if (coding !== null) {
+      const opened = decodedAtOnce(source, coding)
+      if (opened !== null && isClean(source.whole as Buffer, opened, coding, matcher))
+        return { edits: done(edits), body: source, found: () => tally.found }
+      source = opened === null ? new DecodedFlow(source, coding, limits) : wholeFlow(opened.plain)
       edits.remove.add('content-encoding')
       edits.remove.add('content-length')
       // RFC 9530: digests of what is no longer sent.
       edits.remove.add('content-digest')
     }
-    const clean = body(answer.body, coding, matcher, tally)
+    const clean = body(source, matcher, tally)
     return { edits: done(edits), body: clean, found: () => tally.found }
   }
 
@@ -106,12 +109,16 @@ export function createScrub(options: { readonly limits: ScrubLimits }): Scrub {
   })
 }
 
-function decoded(flow: Flow, coding: Coding, limits: ScrubLimits): Flow {
-  if (flow.whole !== null && flow.whole.length <= decodedAtOnceBytesMax) {
-    const whole = decodeWhole(coding, flow.whole)
-    if (whole !== null) return wholeFlow(whole)
-  }
-  return new DecodedFlow(flow, coding, limits)
+function decodedAtOnce({ whole }: Flow, coding: Coding): Opened | null {
+  return whole === null || whole.length > decodedAtOnceBytesMax ? null : decodeWhole(coding, whole)
+}
+
+/**
+ * Read to its last byte, and nothing in it; nor in what is not content: names in the head of gzip, blocks that a decoder skips. Not
+ * for `deflate`, which is zlib to one and raw to another.
+ */
+function isClean(came: Buffer, { plain, bytesRead }: Opened, coding: Coding, matcher: Matcher): boolean {
+  return coding !== 'deflate' && bytesRead === came.length && matcher.find(plain) === null && matcher.find(came) === null
 }
 
 function done(edits: HeadEdits): Edits {

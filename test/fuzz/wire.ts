@@ -389,8 +389,9 @@ export const wireTargets: readonly Target[] = [
     ([bytes, name]) => {
       const coding = outcome(() => codingOf(name), Refusal)
       if (coding === null || coding instanceof Error || bytes.length === 0) return
-      const plain = outcome(() => decodeWhole(coding, bytes), Refusal)
-      if (plain !== null && !(plain instanceof Error)) assert.ok(plain.length <= 1024 * 1024)
+      const opened = outcome(() => decodeWhole(coding, bytes), Refusal)
+      if (opened === null || opened instanceof Error) return
+      assert.ok(opened.plain.length <= 1024 * 1024 && opened.bytesRead <= bytes.length)
     },
   ),
 ]
