@@ -174,6 +174,40 @@ export const sandboxRuntime: Making = async (ground) => {
   return { name: 'sandbox-runtime', port, way: 'connect', words, ca: join(ground.dir, 'sandbox-runtime-ca.pem') }
 }
 
+/** `run` around a command that only waits: it writes no line a request, as `proxy start` does. Its audit file it always writes. */
+export const varlock: Making = async (ground) => {
+  const cli = join(cache, 'varlock', 'node_modules', 'varlock', 'bin', 'cli.js')
+  if (!existsSync(cli)) return 'varlock: npm i --prefix CACHE/varlock varlock@1.20.0'
+  const dir = ground.folder('varlock')
+  const port = await freePort()
+  writeFileSync(
+    join(dir, '.env.schema'),
+    `# @defaultSensitive=false @defaultRequired=infer
+# ---
+# @sensitive @placeholder="placeholder" @proxy(domain="${ground.host}")
+OPENAI_API_KEY=${ground.credential}
+`,
+  )
+  const itself = [process.execPath, '--import', join(root, 'bench', 'loopback.mjs'), cli]
+  const words = ['proxy', 'run', '--new', '--path', `${dir}/`, '--port', String(port), '--cert-dir', join(dir, 'ca'), '--no-redact-stdout']
+  return {
+    name: 'varlock',
+    port,
+    way: 'connect',
+    words: [...itself, ...words, '--', 'sleep', '86400'],
+    environment: {
+      NODE_EXTRA_CA_CERTS: ground.upstreamCa,
+      BENCH_HOST: ground.host,
+      BENCH_ADDRESS: ground.upstreamAddress,
+      NODE_ENV: 'production',
+      // Its sessions are kept here, and nobody is told that it ran.
+      XDG_CONFIG_HOME: dir,
+      VARLOCK_TELEMETRY_DISABLED: 'true',
+    },
+    ca: join(dir, 'ca', 'ca-cert.pem'),
+  }
+}
+
 /** What Node's TLS costs on two legs, with nothing between them. No peer: nobody can be below it with this platform. */
 export const floor: Making = async (ground) => {
   const port = await freePort()
