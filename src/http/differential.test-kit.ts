@@ -9,13 +9,16 @@ import { Refusal } from '../model/refusal.ts'
 import { BodyReader } from './read-body.ts'
 import { type Fields, findHeadEnd, readRequestHead, readResponseHead } from './read-head.ts'
 
-interface Message {
+export interface Message {
   /** `GET /` or `200`. */
   readonly start: string
   /** Lines of `name: value`, names in lower case with `_` as `-`. */
   readonly fields: readonly string[]
   readonly body: string
   readonly complete: boolean
+  /** Where the next one begins, which there is none of where this one ends the connection. */
+  readonly end: number
+  readonly last: boolean
 }
 
 const fold = (name: string): string => name.toLowerCase().replaceAll('_', '-')
@@ -45,14 +48,16 @@ export function ours(bytes: Buffer, side: 'request' | 'answer', method = 'GET'):
       const start = 'method' in head ? `${head.method} ${head.target}` : String(head.status)
       const message = { start, fields: fieldsOf(head) }
       // What follows speaks another protocol, if anything: only the head is compared.
-      if ('method' in head && (head.kind === 'authority' || head.upgrade)) return [...seen, { ...message, body: '', complete: false }]
+      if ('method' in head && (head.kind === 'authority' || head.upgrade))
+        return [...seen, { ...message, body: '', complete: false, end, last: true }]
       try {
         at = reader.push(bytes, end)
         if (head.framing.kind === 'until-close') reader.close()
       } catch {
         return seen
       }
-      seen.push({ ...message, body: Buffer.concat(chunks).toString('latin1'), complete: reader.done })
+      const body = Buffer.concat(chunks).toString('latin1')
+      seen.push({ ...message, body, complete: reader.done, end: at, last: !head.keepAlive })
       if (!reader.done || !head.keepAlive || (side === 'answer' && !('method' in head) && head.status >= 200)) return seen
     }
   } catch (error) {

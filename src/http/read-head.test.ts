@@ -53,6 +53,9 @@ const refused: readonly (readonly [name: string, text: string, code?: string])[]
   ['a control in the target', get(host, 'GET /a\x01b HTTP/1.1')],
   ['a byte over ASCII in the target', get(host, 'GET /\xe9 HTTP/1.1')],
   ['CR in the target', get(host, 'GET /a\rb HTTP/1.1')],
+  ['a percent sign alone in the path', get(host, 'GET /100% HTTP/1.1')],
+  ['a percent sign before what is not hex', get(host, 'GET /%2g?a HTTP/1.1')],
+  ['NUL encoded in the path', get(host, 'GET /a%00b HTTP/1.1')],
   ['no target', get(host, 'GET HTTP/1.1')],
   ['no method', get(host, ' / HTTP/1.1')],
   ['a target that is no path', get(host, 'GET a HTTP/1.1')],
@@ -125,6 +128,8 @@ const refused: readonly (readonly [name: string, text: string, code?: string])[]
   ['a port too long', get('Host: a.test:123456\r\n')],
   ['a percent sign in Host', get('Host: a%2etest\r\n')],
   ['a blank in Host', get('Host: a.test b\r\n')],
+  ['a tab before Host', get('Host:\ta.test\r\n')],
+  ['a tab behind Host', get('Host: a.test\t\r\n')],
   ['brackets in Host that are no address', get('Host: [a.test]\r\n')],
   // Framing.
   ['CL and TE', get(`${host}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n`)],
@@ -169,6 +174,7 @@ const refused: readonly (readonly [name: string, text: string, code?: string])[]
   ['Connection that is no list of names', get(`${host}Connection: a b\r\n`)],
   ['Connection with too many names', get(`${host}Connection: ${'a,'.repeat(40)}b\r\n`)],
   ['another expectation', get(`${host}Expect: 200-maybe\r\n`)],
+  ['an expectation twice', get(`${host}Expect: 100-continue\r\nExpect: 100-continue\r\n`)],
   ['an expectation behind ours', get(`${host}Expect: 100-continue, x\r\n`)],
 ]
 
@@ -184,7 +190,7 @@ test('requests that are refused', async (t) => {
 
 test('a request is read', () => {
   const head = request(
-    'POST /v1/x?y=%20z HTTP/1.1\r\nhost:\t a.test:8443 \r\nX_Api_Key:k\r\nX-Empty:\r\nAccept: a\r\naccept: b\r\nContent-Length: 12\r\nExpect: 100-Continue\r\n\r\nGET / smuggled',
+    'POST /v1/x?y=%20z HTTP/1.1\r\nhost:  a.test:8443 \r\nX_Api_Key:\tk\t\r\nX-Empty:\r\nAccept: a\r\naccept: b\r\nContent-Length: 12\r\nExpect: 100-Continue\r\n\r\nGET / smuggled',
   )
   assert.equal(head.method, 'POST')
   assert.equal(head.target, '/v1/x?y=%20z')
@@ -206,6 +212,7 @@ test('a request is read', () => {
 
 test('forms of a target, and what the connection says', () => {
   assert.equal(request(get(host, 'GET http://a.test/x HTTP/1.1')).kind, 'absolute')
+  assert.equal(request(get(host, 'GET /%7e?q=100% HTTP/1.1')).target, '/%7e?q=100%')
   assert.equal(request(get('Host: a.test:443\r\n', 'CONNECT a.test:443 HTTP/1.1')).kind, 'authority')
   assert.equal(request(get('Host: [::1]:443\r\n', 'CONNECT [::1]:443 HTTP/1.1')).host, '[::1]:443')
   assert.equal(request(get(`${host}Connection: Close\r\n`)).keepAlive, false)

@@ -97,6 +97,9 @@ export function readRequestHead(buffer: Buffer, start: number, end: number): Req
   if (buffer[at] !== 0x20 || at === targetStart) throw bad('request', 'request line: a byte that a target may not hold')
   if (at - targetStart > limits.targetBytesMax) throw new Refusal('http.target_too_long')
   head.target = buffer.toString('latin1', targetStart, at)
+  // RFC 3986 §2.1. nginx and apache refuse these too, in a path; real queries hold a lone percent sign.
+  if (head.target.includes('%') && /^[^?]*?%(?:00|(?![0-9A-Fa-f]{2}))/.test(head.target))
+    throw bad('request', 'request line: a percent sign that encodes nothing')
   at++
   const old = buffer.toString('latin1', at, at + 10) !== 'HTTP/1.1\r\n'
   // Python's http.client before 3.12 (and with it urllib, requests, boto3) opens tunnels by CONNECT of HTTP/1.0. No other method:
@@ -167,6 +170,7 @@ function readRequestMeaning(head: RequestMessage, old: boolean): void {
     switch (head.names[index]) {
       case 'host':
         if (counts.host >= 0) throw bad('request', 'Host stands twice')
+        withoutTab(head, index, 'request')
         counts.host = index
         break
       case 'content-length':
@@ -178,7 +182,8 @@ function readRequestMeaning(head: RequestMessage, old: boolean): void {
         readConnection(head, head.value(index), 'request')
         break
       case 'expect':
-        if (head.value(index).toLowerCase() !== '100-continue') throw bad('request', 'an expectation other than 100-continue')
+        if (head.expectContinue || head.value(index).toLowerCase() !== '100-continue')
+          throw bad('request', 'an expectation other than 100-continue, once')
         head.expectContinue = true
         break
       case 'upgrade':
@@ -200,12 +205,16 @@ function noteFraming(head: Fields, index: number, counts: Counts, side: Side): v
   // `Content_Length` counts as the field itself, and as such is an attack.
   for (let at = head.marks[index * 4] as number; at < (head.marks[index * 4 + 1] as number); at++)
     if (head.buffer[at] === 0x5f) throw bad(side, 'a framing field is spelled with an underscore')
-  // RFC 9110 §5.5 takes tabs around a value away; llhttp reads `chunked<TAB>` as another coding and the body as it comes.
-  for (let at = head.marks[index * 4 + 1] as number; head.buffer[at] !== 0x0d; at++)
-    if (head.buffer[at] === 9) throw bad(side, 'a tab in a framing field')
+  withoutTab(head, index, side)
   const which = head.names[index] === 'content-length' ? 'length' : 'coding'
   if (counts[which] >= 0) throw bad(side, `${head.names[index]} stands twice`)
   counts[which] = index
+}
+
+/** RFC 9110 §5.5 takes tabs around a value away; llhttp reads `chunked<TAB>` as another coding, nginx `a.test<TAB>` as another host. */
+function withoutTab(head: Fields, index: number, side: Side): void {
+  for (let at = head.marks[index * 4 + 1] as number; head.buffer[at] !== 0x0d; at++)
+    if (head.buffer[at] === 9) throw bad(side, 'a tab in Host or in a framing field')
 }
 
 function framingOf(head: Fields, counts: Counts, side: Side): Framing {
