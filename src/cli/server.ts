@@ -1,6 +1,7 @@
 // start, stop, status, reload, log-level: the life of the server.
 import type { Broker } from '../compose/broker.ts'
 import { systemClock } from '../model/clock.ts'
+import { limits } from '../model/limits.ts'
 import { ConfigMistakes } from '../model/refusal.ts'
 import { passedSockets } from '../net/activation.ts'
 import { ask, must, NotRunning } from './admin-client.ts'
@@ -19,6 +20,8 @@ export async function start(context: Context): Promise<number> {
   const refused = refusedWithSecrets()
   if (refused !== null) throw new WrongUse(refused)
   const passed = passedSockets(process.env, ['proxy', 'base-url'])
+  // Read when the first file or name is asked for. Not by the launcher: what `ostiary run` starts would inherit it.
+  process.env.UV_THREADPOOL_SIZE = String(limits.poolThreads)
   const { startBroker } = await import('../compose/broker.ts')
   const force = Promise.withResolvers<number>()
   let broker: Broker | null = null

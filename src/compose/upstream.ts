@@ -23,14 +23,14 @@ export function createUpstream(first: Config, ownPorts: () => readonly number[])
   let resolve = createResolve(egress.resolver)
   let toVia = createRoute(egress)
   const direct = createDial({
-    resolve: (host) => resolve(host),
+    resolve: (host, sender) => resolve(host, sender),
     fixed: (host) => egress.dangerouslyFixedAddresses.find((one) => one.host === host) ?? null,
     ownPorts,
   })
   const route: Route = (host) => toVia(host)
   const roots = (publicOnly: boolean): readonly string[] => (publicOnly ? publicRoots : all)
   return {
-    dial: createThroughProxy({ direct, resolve: (host) => resolve(host), route }),
+    dial: createThroughProxy({ direct, resolve: (host, sender) => resolve(host, sender), route }),
     route,
     roots,
     guards: (host) => route(host)?.inspects === false,
@@ -39,9 +39,10 @@ export function createUpstream(first: Config, ownPorts: () => readonly number[])
       return via === null ? undefined : viaName(via)
     },
     follow(next) {
+      // Lookups under way count as long as they last.
+      if (next.egress.resolver !== egress.resolver) resolve = createResolve(next.egress.resolver)
       egress = next.egress
       all = upstreamRoots(egress.extraCa)
-      resolve = createResolve(egress.resolver)
       toVia = createRoute(egress)
     },
   }

@@ -27,6 +27,7 @@ const leaf = issueLeaf(authority, [host], startedAt, 3_600_000)
 
 export interface FakeApi {
   readonly port: number
+  readonly rootPem: string
   /** What came in, a connection. */
   readonly got: string[]
   /** What came in at once, over all connections, in order. */
@@ -109,7 +110,7 @@ export async function fakeApi(context: TestContext, script: Script, options: Fak
     server.close()
   })
   const scheme = options.plain === true ? 'http' : 'https'
-  return { port, got, pieces, sockets, forward, call: (part) => fakeCall(port, scheme, part) }
+  return { port, rootPem: authority.certPem, got, pieces, sockets, forward, call: (part) => fakeCall(port, scheme, part) }
 }
 
 function fakeCall(port: number, scheme: 'http' | 'https', part: Partial<FakeCallOptions> = {}): FakeCall {
@@ -121,6 +122,7 @@ function fakeCall(port: number, scheme: 'http' | 'https', part: Partial<FakeCall
     head: readRequestHead(bytes, 0, bytes.length),
     target: { scheme, host: part.host ?? host, port, method, path, query: '', service: 'api', action: 'call', way: 'connect' },
     service: { allowPrivateAddresses: true, cookies: [] } as unknown as Service,
+    connection: { identity: null },
     body,
     gone: false,
     whenGone(run: () => void) {

@@ -79,7 +79,7 @@ export function createForward(options: ForwardOptions): Forward {
 
   async function overEither(key: Key, call: Call, edits: Edits, lease: Lease | null): Promise<UpstreamAnswer> {
     for (let again = false; ; again = true) {
-      const taken = await h2.take(key.text, () => secured(key, call, ['h2', 'http/1.1']))
+      const taken = await h2.take(key.text, call.connection.identity?.workload ?? '', () => secured(key, call, ['h2', 'http/1.1']))
       if (taken === null || taken instanceof TLSSocket) return overHttp1(key, call, taken, edits, lease)
       const answer = await overHttp2(taken, call, edits, lease)
       if (answer !== null) return answer
@@ -99,7 +99,7 @@ export function createForward(options: ForwardOptions): Forward {
       return older ? overHttp1(key, call, null, edits, lease) : overEither(key, call, edits, lease)
     },
     async dialTunnel(call) {
-      return (await options.dial(call.target.host, call.target.port)).socket
+      return (await options.dial(call.target.host, call.target.port, { sender: call.connection.identity?.workload })).socket
     },
     close() {
       closed = true
@@ -112,8 +112,9 @@ export function createForward(options: ForwardOptions): Forward {
   }
 }
 
-async function plain(dial: Dial, { target, service }: Call): Promise<Socket> {
-  return (await dial(target.host, target.port, { allowPrivate: service?.allowPrivateAddresses === true })).socket
+async function plain(dial: Dial, { target, service, connection }: Call): Promise<Socket> {
+  const asked = { allowPrivate: service?.allowPrivateAddresses === true, sender: connection.identity?.workload }
+  return (await dial(target.host, target.port, asked)).socket
 }
 
 /** Whose connections carry a call, and whether somebody might read a credential on them. */

@@ -1,5 +1,5 @@
 // HTTP/2 connections by scheme, host, port and credential, and which hosts speak it: the first connection of a host is dialled
-// once for all who wait for it, since only its handshake tells (RFC 7301). It knows no call.
+// once for all of a workload who wait for it, since only its handshake tells (RFC 7301). It knows no call.
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Limits } from '../model/limits.ts'
@@ -10,7 +10,8 @@ export type H2PoolLimits = H2Limits & Pick<Limits, 'h2ConnectionsPerHostMax' | '
 
 interface Host {
   readonly upstreams: H2Upstream[]
-  dialling: Promise<unknown> | null
+  /** By sender: what holds up one's dial is no matter of another's. */
+  readonly dialling: Map<string, Promise<unknown>>
   readonly waiting: { readonly since: number; readonly go: () => void; readonly fail: (error: Error) => void }[]
 }
 
@@ -44,15 +45,16 @@ export class H2Pools {
    * A place on a connection, which the caller asks on or releases. A socket: the host turned out to speak HTTP/1.1, and this is
    * its first connection. null: it is known to. Throws Refusal forward.busy, and what `dial` throws.
    */
-  async take(key: string, dial: () => Promise<TLSSocket>): Promise<H2Upstream | TLSSocket | null> {
+  async take(key: string, sender: string, dial: () => Promise<TLSSocket>): Promise<H2Upstream | TLSSocket | null> {
     const since = this.#now()
     for (;;) {
       if (this.#older.has(key)) return null
       const host = this.#host(key)
       const free = host.upstreams.find((one) => one.hasRoom)
       if (free !== undefined) return free.lend()
-      if (host.dialling !== null) await host.dialling
-      else if (host.upstreams.length < this.#limits.h2ConnectionsPerHostMax) return this.#dial(key, host, dial)
+      const dialling = host.dialling.get(sender)
+      if (dialling !== undefined) await dialling
+      else if (host.upstreams.length + host.dialling.size < this.#limits.h2ConnectionsPerHostMax) return this.#dial(key, sender, host, dial)
       else await this.#wait(host, since)
     }
   }
@@ -60,25 +62,24 @@ export class H2Pools {
   #host(key: string): Host {
     const known = this.#hosts.get(key)
     if (known !== undefined) return known
-    const host: Host = { upstreams: [], dialling: null, waiting: [] }
+    const host: Host = { upstreams: [], dialling: new Map(), waiting: [] }
     this.#hosts.set(key, host)
     return host
   }
 
-  async #dial(key: string, host: Host, dial: () => Promise<TLSSocket>): Promise<H2Upstream | TLSSocket> {
+  async #dial(key: string, sender: string, host: Host, dial: () => Promise<TLSSocket>): Promise<H2Upstream | TLSSocket> {
     const dialled = dial()
-    host.dialling = dialled
+    host.dialling.set(sender, dialled)
     try {
       const socket = await dialled
-      host.dialling = null
       if (socket.destroyed) throw new Refusal('forward.connect', 'closed behind its handshake')
       if (socket.alpnProtocol === 'h2') return this.#add(key, host, socket).lend()
       if (this.#older.size >= this.#olderMax) this.#older.clear()
       this.#older.add(key)
-      for (const one of host.waiting.splice(0)) one.go()
       return socket
     } finally {
-      host.dialling = null
+      host.dialling.delete(sender)
+      for (const one of host.waiting.splice(0)) one.go()
       this.#tidy(key, host)
     }
   }
@@ -103,7 +104,7 @@ export class H2Pools {
   }
 
   #tidy(key: string, host: Host): void {
-    if (host.upstreams.length === 0 && host.waiting.length === 0 && host.dialling === null) this.#hosts.delete(key)
+    if (host.upstreams.length === 0 && host.waiting.length === 0 && host.dialling.size === 0) this.#hosts.delete(key)
   }
 
   #wait(host: Host, since: number): Promise<void> {

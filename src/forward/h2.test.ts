@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { constants, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
+import { connect } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FlowSource, wholeFlow } from '../http/flow.ts'
+import type { Call } from '../model/call.ts'
+import { systemClock } from '../model/clock.ts'
 import { noEdits } from '../model/message.ts'
 import { bearer, ended, type FakeApi, type FakeApiOptions, fakeApi, leaseNamed, take, until } from './fake-api.ts'
+import { createForward } from './forward.ts'
 
 type Answering = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, body: string) => void
 
@@ -37,7 +42,7 @@ async function h2Api(context: TestContext, answering: Answering, limits: FakeApi
       })
     },
   })
-  return Object.assign(Object.create(api), { asked, sessions, forward: api.forward, call: api.call })
+  return Object.assign(Object.create(api), { asked, sessions, forward: api.forward, call: api.call, rootPem: api.rootPem })
 }
 
 const echo: Answering = (stream, headers, body) => {
@@ -263,4 +268,30 @@ test('h2 upstream: more calls than streams wait for another connection, and idle
   for (const stream of streams.slice(1)) stream.respond({ ':status': 200 }, { endStream: true })
   await Promise.all(calls)
   await until(() => api.forward.open === 0, 'both are closed')
+})
+
+test('h2 upstream: whose connection does not come holds up no other workload', async (context) => {
+  const api = await h2Api(context, echo)
+  const pending: (() => void)[] = []
+  const forward = createForward({
+    dial: async (_host, port, asked) => {
+      if (asked?.sender === 'bad') await new Promise<void>((go) => pending.push(go))
+      const socket = connect(port, '127.0.0.1')
+      await once(socket, 'connect')
+      return { socket, address: '127.0.0.1', fixed: false }
+    },
+    roots: () => [api.rootPem],
+    clock: systemClock,
+  })
+  context.after(() => forward.close())
+  const asks = (workload: string) =>
+    forward.forward({ ...api.call(), connection: { identity: { workload } } } as unknown as Call, noEdits, null)
+  const bad = [asks('bad'), asks('bad')]
+  assert.equal((await asks('good')).head.status, 200)
+  assert.equal(pending.length, 1, 'a workload dials once for all of its calls')
+  pending[0]?.()
+  assert.deepEqual(
+    (await Promise.all(bad)).map(({ head }) => head.status),
+    [200, 200],
+  )
 })

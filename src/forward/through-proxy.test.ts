@@ -6,6 +6,7 @@ import { limits } from '../model/limits.ts'
 import { noEdits } from '../model/message.ts'
 import { Refusal } from '../model/refusal.ts'
 import { createDial, type Dial } from '../net/dial.ts'
+import type { Resolve } from '../net/resolve.ts'
 import { createRoute, type Via } from '../net/route.ts'
 import { bearer, fakeApi, leaseNamed } from './fake-api.ts'
 import { createThroughProxy } from './through-proxy.ts'
@@ -55,7 +56,13 @@ const unknown = async (): Promise<never> => {
 
 function through(
   port: number,
-  more: { via?: Partial<Via>; answers?: readonly string[]; limits?: { readonly proxyConnectMs: number }; noProxy?: readonly string[] } = {},
+  more: {
+    via?: Partial<Via>
+    answers?: readonly string[]
+    resolve?: Resolve
+    limits?: { readonly proxyConnectMs: number }
+    noProxy?: readonly string[]
+  } = {},
 ): Dial {
   const direct = createDial({ resolve: async (host) => [host], fixed: () => null, ownPorts: () => [7], ownAddresses: () => new Set() })
   const route = createRoute({
@@ -68,7 +75,7 @@ function through(
   return createThroughProxy({
     direct,
     route,
-    resolve: answers === undefined ? unknown : async () => answers,
+    resolve: more.resolve ?? (answers === undefined ? unknown : async () => answers),
     limits: { ...limits, ...more.limits },
   })
 }
@@ -108,6 +115,17 @@ test('nothing is asked of the proxy that would lead it somewhere inside', async 
     )
   assert.deepEqual(proxy.heads, [])
   assert.ok((await through(proxy.port, { answers: ['8.8.8.8'] })('api.vendor.example', 443)).socket.destroy())
+})
+
+test('a sender whose lookups wait for one another is not passed on unlooked at', async (context) => {
+  const proxy = await startProxy(context, says('HTTP/1.1 200 OK\r\n\r\n'))
+  const asked: unknown[] = []
+  const busy = async (_host: string, sender?: string): Promise<never> => {
+    asked.push(sender)
+    throw new Refusal('forward.busy', 'lookupsPerSenderMax')
+  }
+  await assert.rejects(through(proxy.port, { resolve: busy })('api.vendor.example', 443, { sender: 'one' }), code('forward.busy'))
+  assert.deepEqual([asked, proxy.heads], [['one'], []])
 })
 
 test('a proxy is never metadata, and never a listener of ours', async () => {

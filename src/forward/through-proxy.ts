@@ -23,7 +23,7 @@ export function createThroughProxy(options: ThroughOptions): Dial {
   return async (host, port, asked = {}) => {
     const via = options.route(host)
     if (via === null) return options.direct(host, port, asked)
-    await vetName(host, options.resolve)
+    await vetName(host, options.resolve, asked.sender)
     const name = viaName(via)
     // The proxy of a network has a private address, or stands on this machine: a listener of ours or metadata it is never.
     const dialled = await options.direct(via.host, via.port, { ...asked, allowPrivate: true }).catch((error) => {
@@ -45,7 +45,7 @@ export function createThroughProxy(options: ThroughOptions): Dial {
  * The proxy resolves the name, and what it finds nobody here sees (DESIGN invariant 6): so an address is not asked of it, nor a name
  * that leads somewhere private here, nor one that only means something inside a network.
  */
-async function vetName(host: string, resolve: Resolve): Promise<void> {
+async function vetName(host: string, resolve: Resolve, sender: string | undefined): Promise<void> {
   const refused = (why: string): Refusal =>
     new Refusal(
       'forward.address_refused',
@@ -53,8 +53,11 @@ async function vetName(host: string, resolve: Resolve): Promise<void> {
     )
   if (isIP(host) !== 0) throw refused(' is an address')
   if (!host.includes('.') || /\.(?:localhost|local|internal|localdomain|home\.arpa)$/.test(host)) throw refused(' is a name of a network')
-  // Behind a proxy the names of the world often do not resolve at all.
-  const addresses = await resolve(host).catch(() => [])
+  // Behind a proxy the names of the world often do not resolve at all. But no sender may stop us from looking.
+  const addresses = await resolve(host, sender).catch((error) => {
+    if (error instanceof Refusal && error.code === 'forward.busy') throw error
+    return []
+  })
   for (const address of addresses) {
     const kind = classifyAddress(address)
     if (kind !== 'public') throw refused(` resolves to ${address} (${kind})`)

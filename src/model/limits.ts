@@ -136,6 +136,16 @@ export const limits = {
   // forward
   dialMs: 10_000,
   resolveMs: 5_000,
+  /**
+   * Threads for what the system does in its own time, files and names. libuv gives at most half to names, so no file waits for them.
+   * A thread at rest costs 8 KB.
+   */
+  poolThreads: 32,
+  /** Lookups under way: in all, of one workload, and its names whose turn has not come, each for so long. */
+  lookupsMax: 16,
+  lookupsPerSenderMax: 4,
+  lookupsWaitingPerSenderMax: 1_024,
+  lookupWaitMs: 5_000,
   addressesMax: 32,
   /** For the answer of the network's own proxy to CONNECT: it dials, and may wait for a check of its own. */
   proxyConnectMs: 30_000,

@@ -99,7 +99,7 @@ export const refusals = {
   'forward.bad_answer': row(502, 'The answer of the host is not valid HTTP.', 'See the audit entry for what was wrong.'),
   'forward.reset': row(502, 'The host closed the connection.', 'Try again; the request is not repeated by the proxy.'),
   'forward.timeout': row(504, 'The host did not answer in time.', 'The host was silent for longer than the limit.'),
-  'forward.busy': row(503, 'Too many requests wait for this host.', 'The limits poolPerHostMax and poolWaitMax were reached.'),
+  'forward.busy': row(503, 'Too many requests wait for this host.', 'A limit on connections to one host or on the lookup of names was reached; the record names it.'),
 
   // scrub: nothing comes back
   'scrub.encoding': row(502, 'The answer has an encoding that cannot be checked.', 'The host used a content encoding other than gzip, br, deflate or zstd.'),

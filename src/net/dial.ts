@@ -24,6 +24,8 @@ export interface DialOptions {
 }
 
 export interface DialAsked {
+  /** On whose behalf: the name of a workload. */
+  readonly sender?: string | undefined
   readonly allowPrivate?: boolean
   /** For all addresses together. */
   readonly timeoutMs?: number
@@ -34,7 +36,7 @@ export type Dial = (host: string, port: number, asked?: DialAsked) => Promise<Di
 
 const attemptMsMin = 1_000
 
-/** Throws Refusal forward.resolve, forward.address_refused, forward.connect. */
+/** Throws Refusal forward.resolve, forward.busy, forward.address_refused, forward.connect. */
 export function createDial(options: DialOptions): Dial {
   const ownAddresses = options.ownAddresses ?? systemAddresses
   return async (host, port, asked = {}) => {
@@ -44,7 +46,7 @@ export function createDial(options: DialOptions): Dial {
       vetFixed(host, fixed.address, fixed.port, options.ownPorts(), ownAddresses)
       return { socket: await open(fixed.address, fixed.port, timeoutMs, asked.signal), address: fixed.address, fixed: true }
     }
-    const addresses = await options.resolve(host)
+    const addresses = await options.resolve(host, asked.sender)
     for (const address of addresses) vet(host, address, port, asked.allowPrivate === true, options.ownPorts(), ownAddresses)
     let failure: unknown = new Refusal('forward.resolve', `${host}: no address`)
     const shareMs = Math.min(timeoutMs, Math.max(attemptMsMin, timeoutMs / Math.max(1, addresses.length)))

@@ -4,8 +4,8 @@ import type { TestContext } from 'node:test'
 
 export type DnsRecord = readonly ['A' | 'AAAA', string, string] | readonly ['CNAME', string, string]
 
-/** `null`: SERVFAIL. `times` counts the questions of this name and type. */
-export type Says = (name: string, type: 'A' | 'AAAA', times: number) => readonly DnsRecord[] | null
+/** `null`: SERVFAIL; `'silence'`: no answer at all. `times` counts the questions of this name and type. */
+export type Says = (name: string, type: 'A' | 'AAAA', times: number) => readonly DnsRecord[] | null | 'silence'
 
 const types = { A: 1, CNAME: 5, AAAA: 28 } as const
 
@@ -40,6 +40,7 @@ export async function fakeDns(context: TestContext, says: Says): Promise<string>
     const times = (asked.get(`${type} ${name}`) ?? 0) + 1
     asked.set(`${type} ${name}`, times)
     const records = says(name, type, times)
+    if (records === 'silence') return
     const head = Buffer.alloc(12)
     query.copy(head, 0, 0, 2)
     head.writeUInt16BE(records === null ? 0x8182 : 0x8180, 2)

@@ -3,15 +3,18 @@ import { promises as dns, lookup } from 'node:dns'
 import { isIP } from 'node:net'
 import { limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
+import { createLookups } from './lookups.ts'
 
-export type Resolve = (host: string) => Promise<readonly string[]>
+/** `sender`: on whose behalf, the name of a workload; absent: on our own. */
+export type Resolve = (host: string, sender?: string) => Promise<readonly string[]>
 
-/** `server` is `ip` or `ip:port` of a DNS server, or null for the system's. Throws Refusal forward.resolve. */
+/** `server` is `ip` or `ip:port` of a DNS server, or null for the system's. Throws Refusal forward.resolve, forward.busy. */
 export function createResolve(server: string | null): Resolve {
-  const ask = server === null ? system : named(server)
-  return async (host) => {
+  const lookup = createLookups(server === null ? system : named(server), limits)
+  return async (host, sender = '') => {
     if (isIP(host) !== 0) return [host]
-    const addresses = await ask(host).catch((error: NodeJS.ErrnoException) => {
+    const addresses = await lookup(host, sender).catch((error: NodeJS.ErrnoException) => {
+      if (error instanceof Refusal) throw error
       throw new Refusal('forward.resolve', `${host}: ${error.code ?? error.message}`)
     })
     if (addresses.length === 0) throw new Refusal('forward.resolve', `${host}: no address`)
@@ -21,10 +24,7 @@ export function createResolve(server: string | null): Resolve {
 
 function system(host: string): Promise<readonly string[]> {
   return new Promise((resolve, reject) => {
-    // getaddrinfo has no time-out of its own; the wait ends here, the thread when the system gives up.
-    const late = setTimeout(() => reject(Object.assign(new Error('timeout'), { code: 'ETIMEOUT' })), limits.resolveMs)
     lookup(host, { all: true, order: 'verbatim' }, (error, found) => {
-      clearTimeout(late)
       if (error !== null) reject(error)
       else resolve(found.map((one) => one.address))
     })
@@ -32,7 +32,8 @@ function system(host: string): Promise<readonly string[]> {
 }
 
 function named(server: string): (host: string) => Promise<readonly string[]> {
-  const resolver = new dns.Resolver({ timeout: limits.resolveMs, tries: 2 })
+  // The second try has twice the time of the first: both end within resolveMs.
+  const resolver = new dns.Resolver({ timeout: Math.floor(limits.resolveMs / 3), tries: 2 })
   resolver.setServers([server])
   return async (host) => {
     const [four, six] = await Promise.allSettled([resolver.resolve4(host), resolver.resolve6(host)])
