@@ -1,4 +1,5 @@
-// Real nginx, haproxy and apache as readers of requests: each is a reverse proxy before an upstream that writes down what arrives.
+// Real nginx, haproxy and apache as readers of requests and of answers: each is a reverse proxy before an upstream that writes down
+// what arrives, or answers with bytes of ours.
 // Where a peer refuses what we accept, that is one of `exceptions`, with its reason; a message that is read otherwise never is.
 // Only for tests; where one of them is not on the machine, it says how it comes there.
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -22,6 +23,8 @@ export interface Peer {
   readonly arrived: Arrived[]
   /** One exchange at a time, for what arrives does not say of which it is: fast-check leaves its last case alone in the middle. */
   turn: Promise<unknown>
+  /** What the upstream answers, byte for byte, instead of 200. */
+  answer: Buffer | null
   stop(): Promise<void>
 }
 
@@ -53,7 +56,8 @@ export const kinds: readonly Kind[] = [
     configuration: (dir, port, upstream) => `daemon off; master_process off; pid ${dir}/pid; error_log stderr emerg;
 events { worker_connections 512; }
 http {
-  access_log off; client_max_body_size 0; large_client_header_buffers 8 128k; underscores_in_headers on;
+  access_log off; client_max_body_size 0; large_client_header_buffers 8 128k;
+  proxy_buffer_size 128k; proxy_buffers 8 128k; proxy_busy_buffers_size 256k; underscores_in_headers on;
   client_body_temp_path ${dir}/a; proxy_temp_path ${dir}/b; fastcgi_temp_path ${dir}/c; uwsgi_temp_path ${dir}/d; scgi_temp_path ${dir}/e;
   upstream recorder { server 127.0.0.1:${upstream}; keepalive 8; }
   server {
@@ -127,19 +131,23 @@ export async function startPeer(kind: Kind, parent: string): Promise<Peer> {
   const dir = join(parent, kind.name)
   mkdirSync(dir)
   const arrived: Arrived[] = []
+  const peer: Peer = { name: kind.name, port: await freePort(), arrived, turn: Promise.resolve(), answer: null, stop }
   const recorder = http.createServer({ maxHeaderSize: 256 * 1024, keepAliveTimeout: 60_000 }, (request, response) => {
     const pieces: Buffer[] = []
     request.on('data', (piece: Buffer) => pieces.push(piece))
     request.on('end', () => {
       const body = Buffer.concat(pieces).toString('latin1')
+      if (peer.answer !== null) {
+        request.socket.end(peer.answer)
+        return
+      }
       arrived.push({ start: `${request.method} ${request.url}`, host: request.headers.host ?? '', body })
       // Without a body, so that every answer begins where one before it ended.
       response.writeHead(200, { 'content-length': '0' }).end()
     })
   })
   await listening(recorder)
-  const port = await freePort()
-  writeFileSync(join(dir, 'conf'), kind.configuration(dir, port, portOf(recorder)))
+  writeFileSync(join(dir, 'conf'), kind.configuration(dir, peer.port, portOf(recorder)))
   const env = { ...process.env, PATH: `${process.env.PATH}${delimiter}/usr/sbin` }
   const child = spawn(kind.program, kind.arguments(dir), { stdio: ['ignore', 'ignore', 'pipe'], env })
   let said = ''
@@ -149,7 +157,7 @@ export async function startPeer(kind: Kind, parent: string): Promise<Peer> {
   child.on('error', (error) => {
     said += error.message
   })
-  const stop = async (): Promise<void> => {
+  async function stop(): Promise<void> {
     if (child.exitCode === null && child.signalCode === null && child.pid !== undefined) {
       const gone = new Promise((done) => child.once('exit', done))
       // apache ends its children itself, if it is let.
@@ -162,12 +170,12 @@ export async function startPeer(kind: Kind, parent: string): Promise<Peer> {
     recorder.closeAllConnections()
   }
   try {
-    await answering(child, port)
+    await answering(child, peer.port)
   } catch {
     await stop()
     throw new Error(`${kind.name} does not start: ${said}`)
   }
-  return { name: kind.name, port, arrived, turn: Promise.resolve(), stop }
+  return peer
 }
 
 const portOf = (of: Server): number => (of.address() as AddressInfo).port
@@ -304,6 +312,73 @@ export async function compare(peer: Peer, bytes: Buffer): Promise<number> {
   const found = await disagreement(peer, bytes, mine)
   if (found !== null) throw new Error(`${found}\nof ${JSON.stringify(bytes.toString('latin1'))}`)
   return mine.length
+}
+
+/** Of answers, told by their text: what a peer does not pass on as it is. Our own clients never see a field of framing as a trailer. */
+export const answerExceptions: readonly { readonly peer: string; readonly why: string; readonly of: RegExp; readonly sample: string }[] = [
+  {
+    peer: 'nginx',
+    why: 'the first answer is the last there: none may come early (RFC 9110 §15.2), as it does from real APIs',
+    of: /^HTTP\/1\.1 1/,
+    sample: 'HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n',
+  },
+  {
+    peer: 'nginx',
+    why: 'an order to nginx itself',
+    of: /\r\nX-Accel-Redirect:/i,
+    sample: 'HTTP/1.1 200 OK\r\nX-Accel-Redirect: /x\r\nContent-Length: 0\r\n\r\n',
+  },
+  {
+    peer: 'haproxy',
+    why: 'it takes fields of framing as trailers, or refuses them; here they are dropped',
+    of: /\r\n0+\r\n(?:.+\r\n)*(?:Content-Length|Transfer-Encoding):/i,
+    sample: 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nTransfer-Encoding: x\r\n\r\n',
+  },
+  {
+    peer: 'apache',
+    why: 'a line of 8 KiB is the longest there',
+    of: /^[!-9;-~]+: [^\r\n]{8000}/m,
+    sample: `HTTP/1.1 200 OK\r\nX: ${'v'.repeat(9_000)}\r\nContent-Length: 0\r\n\r\n`,
+  },
+]
+
+/** The same for an answer, as a client of the peer gets it: its status and its whole body. */
+export async function compareAnswer(peer: Peer, bytes: Buffer, method: string): Promise<number> {
+  const mine = ours(bytes, 'answer', method)
+  const last = mine.at(-1)
+  const text = bytes.toString('latin1', 0, last?.end)
+  const excused = answerExceptions.some((one) => one.peer === peer.name && one.of.test(text))
+  if (last === undefined || !last.complete || Number(last.start) < 200 || excused) return 0
+  const theirs = await askAlone(peer, bytes.subarray(0, last.end), method)
+  if (theirs === `${last.start} ${last.body}`) return 1
+  throw new Error(`a client of ${peer.name} sees ${theirs}\nof ${JSON.stringify(text)}`)
+}
+
+/** What a client of the peer is answered: status and body. */
+export async function askAlone(peer: Peer, bytes: Buffer, method: string): Promise<string> {
+  const turn = peer.turn.then(() => ask(peer, bytes, method))
+  peer.turn = turn
+  return turn
+}
+
+async function ask(peer: Peer, bytes: Buffer, method: string): Promise<string> {
+  peer.answer = bytes
+  const seen = await new Promise<string>((done) => {
+    const request = http.request({ host: '127.0.0.1', port: peer.port, method, agent: false, maxHeaderSize: 256 * 1024 })
+    const late = setTimeout(() => request.destroy(), 5_000)
+    request.on('response', (answer) => {
+      const pieces: Buffer[] = []
+      answer.on('data', (piece: Buffer) => pieces.push(piece))
+      answer.on('error', () => {})
+      answer.on('close', () => done(`${answer.statusCode} ${Buffer.concat(pieces).toString('latin1')}${answer.complete ? '' : ' ...'}`))
+    })
+    request.on('upgrade', (_answer, socket) => socket.destroy())
+    request.on('error', (error) => done(error.message))
+    request.on('close', () => clearTimeout(late))
+    request.end()
+  })
+  peer.answer = null
+  return seen
 }
 
 /** The complete messages that our reader and the names of our door accept, until the first that one of them refuses. */

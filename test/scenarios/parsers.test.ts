@@ -1,5 +1,6 @@
-// Whatever we accept, real nginx, haproxy and apache accept as the same messages: the same method, target, host and body, each
-// beginning where the one before it ended. `npm run fuzz -- --only parsers` goes on with it for longer.
+// Whatever we accept, real nginx, haproxy and apache accept as the same messages: requests of the same method, target, host and body,
+// each beginning where the one before it ended; answers of the same status and body. `npm run fuzz -- --only parsers,parsers-answers`
+// goes on with it for longer.
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -7,11 +8,23 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { methods, targetByte, tokenByte, valueBytes } from '../../src/http/bytes.ts'
-import { disturb, request, withNoise } from '../../src/http/differential.test-kit.ts'
+import { answer, disturb, ours, request, withNoise } from '../../src/http/differential.test-kit.ts'
 import { limits } from '../../src/model/limits.ts'
-import { accepted, compare, disagreement, exceptions, kinds, missing, type Peer, startPeer } from './parsers.test-kit.ts'
+import {
+  accepted,
+  answerExceptions,
+  askAlone,
+  compare,
+  compareAnswer,
+  disagreement,
+  exceptions,
+  kinds,
+  missing,
+  type Peer,
+  startPeer,
+} from './parsers.test-kit.ts'
 
-const timeMs = 2_500
+const timeMs = 1_500
 const seed = 16
 
 for (const kind of kinds)
@@ -23,6 +36,8 @@ for (const kind of kinds)
     await t.test('the comparison finds what differs', () => finds(peer))
     await t.test('each message at the edge of what we accept', () => edges(peer))
     await t.test('messages made at random', () => random(peer))
+    await t.test('each answer at the edge', () => answerEdges(peer))
+    await t.test('answers made at random', () => randomAnswers(peer))
     for (const one of exceptions.filter(({ peer }) => peer === kind.name))
       await t.test(`only refused: ${one.why}`, async () => {
         const bytes = Buffer.from(one.sample, 'latin1')
@@ -32,6 +47,13 @@ for (const kind of kinds)
           (await disagreement(peer, bytes, mine)) ?? 'it accepts this now: strike the exception',
           / answers 4\d\d and sees \[\],/,
         )
+      })
+    for (const { why, of, sample } of answerExceptions.filter((one) => one.peer === kind.name))
+      await t.test(`answers: ${why}`, async () => {
+        const bytes = Buffer.from(sample, 'latin1')
+        const last = ours(bytes, 'answer').at(-1)
+        assert.ok(of.test(sample) && last?.complete)
+        assert.notEqual(await askAlone(peer, bytes, 'GET'), `${last.start} ${last.body}`, 'strike the exception')
       })
   })
 
@@ -44,6 +66,31 @@ async function random(peer: Peer): Promise<void> {
     { seed, numRuns: 100_000, interruptAfterTimeLimit: timeMs, markInterruptAsFailure: false },
   )
   assert.ok(compared > 50, `only ${compared} messages were compared: the test tests nothing`)
+}
+
+async function randomAnswers(peer: Peer): Promise<void> {
+  let compared = 0
+  await fc.assert(
+    fc.asyncProperty(answer, withNoise, fc.constantFrom('GET', 'GET', 'HEAD'), async (text, places, method) => {
+      compared += await compareAnswer(peer, disturb(text, places), method)
+    }),
+    { seed, numRuns: 100_000, interruptAfterTimeLimit: timeMs, markInterruptAsFailure: false },
+  )
+  assert.ok(compared > 50, `only ${compared} answers were compared: the test tests nothing`)
+}
+
+async function answerEdges(peer: Peer): Promise<void> {
+  let compared = 0
+  const all = [...answers()].map((text) => Buffer.from(text, 'latin1'))
+  for (const bytes of all) {
+    assert.equal(ours(bytes, 'answer').at(-1)?.complete, true, `we refuse ${JSON.stringify(bytes.toString('latin1', 0, 300))}`)
+    compared += await compareAnswer(peer, bytes, 'GET')
+  }
+  assert.ok(compared > all.length - 10, `only ${compared} of ${all.length}`)
+  // One cut short, read as whole, would be seen.
+  const cut = Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcd')
+  assert.equal(await compareAnswer(peer, cut, 'GET'), 0)
+  assert.notEqual(await askAlone(peer, cut, 'GET'), '200 abcd')
 }
 
 async function edges(peer: Peer): Promise<void> {
@@ -174,4 +221,36 @@ function* framings(): Generator<string> {
   for (const body of [...sizes, ...trailers, '000000000000\r\n\r\n'])
     for (const fields of ['', 'Expect: 100-continue\r\n', 'Trailer: X\r\n']) yield chunked(body, fields)
   yield post('Transfer-Encoding:   Chunked   \r\n', '0\r\n\r\n')
+}
+
+function* answers(): Generator<string> {
+  const ok = (fields: string, body = '', line = 'HTTP/1.1 200 OK'): string => `${line}\r\n${fields}\r\n${body}`
+  for (let status = 200; status < 600; status++) yield ok('Content-Length: 0\r\n', '', `HTTP/1.1 ${status} X`)
+  for (const line of ['HTTP/1.1 429 ', 'HTTP/1.1 200', 'HTTP/1.1 200 Sehr gut\xfc', 'HTTP/1.0 200 OK'])
+    for (const fields of ['Content-Length: 3\r\n', '', 'Connection: close\r\n', 'Connection: keep-alive\r\n']) yield ok(fields, 'abc', line)
+  const sizes = [
+    '3;a=b;c\r\nabc\r\n0;last\r\n\r\n',
+    '000000000003\r\nabc\r\n000\r\n\r\n',
+    '3\r\n0\r\n\r\n0\r\n\r\n',
+    '0\r\nX: y\r\nX_Y:\t\xe9\r\n\r\n',
+  ]
+    .concat(['0\r\nSet-Cookie: a=b\r\nContent-Length: 5\r\nTransfer-Encoding: x\r\n\r\n', `${'1\r\na\r\n'.repeat(500)}0\r\n\r\n`])
+    .concat([`10000\r\n${'z'.repeat(65_536)}\r\n0\r\n\r\n`])
+  for (const body of sizes)
+    for (const fields of ['', 'Connection: Transfer-Encoding\r\n', 'Trailer: X\r\n', 'Content-Encoding: chunked\r\n'])
+      yield ok(`${fields}Transfer-Encoding: Chunked \r\n`, body)
+  for (const length of ['03', '000000000000003', ' 3 ']) yield ok(`Content-Length:${length}\r\n`, 'abc')
+  for (const field of [
+    'Server: caf\xe9',
+    'Set-Cookie: a\r\nset-cookie: b',
+    'Date: junk',
+    'Location: \\',
+    'Upgrade: h2c',
+    'X:',
+    `X: ${'v'.repeat(60_000)}`,
+  ])
+    yield ok(`${field}\r\nContent-Length: 3\r\n`, 'abc')
+  for (const byte of held(valueBytes.answer)) yield ok(`X: ${byte}a\r\nX: a${byte}b\r\nContent-Length: 3\r\n`, 'abc')
+  yield ok('Content-Length: 300000\r\n', 'z'.repeat(300_000))
+  yield ok('', 'z'.repeat(300_000))
 }
