@@ -11,7 +11,7 @@ export interface LiveCall {
 }
 
 export interface LiveCalls {
-  /** Steps.watch of the flow; takes one set entry and no timer. */
+  /** Steps.watch of the flow; takes one entry and no timer. */
   watch(call: Call | TunnelCall, identity: Identity, lease: Lease | null, cut: () => void): () => void
   /** Cuts those that the question says; returns how many. */
   cutWhere(question: (live: LiveCall) => boolean): number
@@ -19,53 +19,44 @@ export interface LiveCalls {
   readonly count: number
 }
 
-interface Link extends LiveCall {
-  before: Link
-  after: Link
-  watched: boolean
+interface Watched extends LiveCall {
+  place: number
 }
 
-/** A ring, not a Set: every call comes and goes here, and a Set of objects costs a hash each and a new table every few dozen. */
+/**
+ * An array in which the last one takes the place of who leaves. Every call comes and goes here, and must be forgotten at once:
+ * a ring or a Set that outlives a collection leaves links from what is dead to what is new, and with them every call
+ * survives until the next full collection.
+ */
 export function createLiveCalls(): LiveCalls {
-  const ring = {} as Link
-  ring.before = ring
-  ring.after = ring
-  let count = 0
+  const watched: Watched[] = []
 
-  function drop(link: Link): void {
-    if (!link.watched) return
-    link.watched = false
-    link.before.after = link.after
-    link.after.before = link.before
-    count -= 1
-  }
-
-  function* all(): Iterable<LiveCall> {
-    // What is dropped meanwhile still leads on.
-    for (let link = ring.after; link !== ring; link = link.after) if (link.watched) yield link
+  function drop(one: Watched): void {
+    if (watched[one.place] !== one) return
+    const last = watched.pop() as Watched
+    if (last !== one) {
+      watched[one.place] = last
+      last.place = one.place
+    }
   }
 
   return {
     watch(call, identity, lease, cut) {
-      const link: Link = { call, identity, lease, cut, before: ring.before, after: ring, watched: true }
-      ring.before.after = link
-      ring.before = link
-      count += 1
-      return () => drop(link)
+      const one: Watched = { call, identity, lease, cut, place: watched.length }
+      watched.push(one)
+      return () => drop(one)
     },
     cutWhere(question) {
-      let cuts = 0
-      for (const live of [...all()]) {
-        if (!question(live)) continue
-        drop(live as Link)
-        cuts += 1
-        live.cut()
+      const chosen = watched.filter(question)
+      for (const one of chosen) {
+        drop(one)
+        one.cut()
       }
-      return cuts
+      return chosen.length
     },
-    all,
+    all: () => [...watched],
     get count() {
-      return count
+      return watched.length
     },
   }
 }
