@@ -6,7 +6,7 @@ import { readFileSync, statSync } from 'node:fs'
 import type { ProcessFacts } from '../../model/evidence.ts'
 import { limits } from '../../model/limits.ts'
 import { sharesDescriptors } from '../../net/kernel.ts'
-import { likeness, names, readFacts, readLink, readOwner } from './proc.ts'
+import { likeness, mayReadLink, names, readFacts, readOwner } from './proc.ts'
 
 export interface Sought {
   readonly uid: number
@@ -106,11 +106,11 @@ function amongAll(open: readonly Sought[], budget: Budget, unreadable: Map<numbe
   const byUid = new Map<number, Set<number>>()
   for (const { uid, inode } of open) byUid.set(uid, (byUid.get(uid) ?? new Set()).add(inode))
   const holders = new Map<number, number[]>()
-  for (const name of names('/proc') ?? []) {
-    if (!/^\d+$/.test(name)) continue
-    if (spent(budget)) break
+  const pids = (names('/proc') ?? []).filter((name) => /^\d+$/.test(name)).map(Number)
+  // Ourselves last, and only for what nobody else holds: nobody hands us a socket, and there are two here for each call under way.
+  for (const pid of [...pids.filter((one) => one !== process.pid), process.pid]) {
+    if (spent(budget) || (pid === process.pid && open.every(({ inode }) => holders.has(inode)))) break
     budget.processes--
-    const pid = Number(name)
     if (![...byUid.keys()].some((uid) => mayBeOf(pid, uid))) continue
     const uid = readOwner(pid)?.uid
     const wanted = uid === undefined ? undefined : byUid.get(uid)
@@ -191,7 +191,9 @@ function addHeld(folder: string, wanted: ReadonlySet<number>, found: Set<number>
   // From the newest: a connection just made is seldom the oldest descriptor.
   for (let at = descriptors.length - 1; at >= 0 && found.size < wanted.size; at--) {
     if (budget.descriptors-- <= 0) return true
-    const link = readLink(`${folder}/${descriptors[at]}`)
+    const link = mayReadLink(`${folder}/${descriptors[at]}`)
+    // The kernel lets us see that they are there and not what they are: no other of this table either.
+    if (link === null) return true
     if (!link.startsWith('socket:[')) continue
     const inode = Number(link.slice('socket:['.length, -1))
     if (wanted.has(inode)) found.add(inode)

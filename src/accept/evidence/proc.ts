@@ -34,12 +34,20 @@ function readText(path: string): string | null {
   }
 }
 
-export function readLink(path: string): string {
+/** null where it may not be read, empty where it is gone. */
+export function mayReadLink(path: string): string | null {
   try {
     return readlinkSync(path)
-  } catch {
-    return ''
+  } catch (error) {
+    return mayNot(error) ? null : ''
   }
+}
+
+export const readLink = (path: string): string => mayReadLink(path) ?? ''
+
+function mayNot(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return code === 'EACCES' || code === 'EPERM'
 }
 
 /** Names of a folder; null where it may not be read, empty where it is gone. */
@@ -47,8 +55,7 @@ export function names(path: string): readonly string[] | null {
   try {
     return readdirSync(path)
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    return code === 'EACCES' || code === 'EPERM' ? null : []
+    return mayNot(error) ? null : []
   }
 }
 
