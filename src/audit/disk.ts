@@ -5,11 +5,14 @@ import { type FileHandle, open, statfs } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { limits } from '../model/limits.ts'
 
+/** Whether each write of the journal syncs itself. */
+const syncsItself = process.platform === 'linux'
+
 /**
  * How the journal's file is opened: each write is durable when it returns (open(2), O_DSYNC). One trip to the thread pool where a
  * write and an fdatasync are two, and a tenth of what a call costs. Darwin's does not reach the platter: there it is two.
  */
-export const journalFlags = constants.O_RDWR | (process.platform === 'linux' ? constants.O_DSYNC : 0)
+export const journalFlags = constants.O_RDWR | (syncsItself ? constants.O_DSYNC : 0)
 
 export interface Disk {
   /** What it has written, which may be less than asked for, is durable when it is done. `fd` was opened with journalFlags. */
@@ -26,7 +29,7 @@ export interface Disk {
 export const realDisk: Disk = {
   write: (fd, bytes, offset, length, position, done) =>
     write(fd, bytes, offset, length, position, (error, written) =>
-      error !== null || process.platform === 'linux' ? done(error, written) : fdatasync(fd, (unsynced) => done(unsynced, written)),
+      error !== null || syncsItself ? done(error, written) : fdatasync(fd, (unsynced) => done(unsynced, written)),
     ),
 }
 

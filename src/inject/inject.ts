@@ -1,7 +1,5 @@
 // Puts the credential into exactly one slot of the head, and takes away whatever the agent put into any (invariant 4). Pure:
-// head in, edits out; never a search-and-replace over a message. Of a body only its hash
-// is ever wanted, by a signature.
-
+// head in, edits out; never a search-and-replace over a message. Of a body only its hash is ever wanted, by a signature.
 import { authorityOf } from '../http/write-head.ts'
 import type { Call } from '../model/call.ts'
 import type { Clock } from '../model/clock.ts'

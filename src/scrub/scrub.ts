@@ -31,11 +31,9 @@ export interface Scrub {
 
 export type ScrubLimits = Pick<
   Limits,
-  'recognisedCharsMin' | 'shortSecretCharsMin' | 'bufferedAnswerBytesMax' | 'inflateRatioMax' | 'inflateBytesMax'
+  'recognisedCharsMin' | 'shortSecretCharsMin' | 'bufferedAnswerBytesMax' | 'gatheredAnswerBytesMax' | 'inflateRatioMax' | 'inflateBytesMax'
 >
 
-/** A body that is decoded at once, in this thread. */
-const decodedAtOnceBytesMax = 64 * 1024
 const none = (): number => 0
 
 export function createScrub(options: { readonly limits: ScrubLimits }): Scrub {
@@ -82,7 +80,7 @@ export function createScrub(options: { readonly limits: ScrubLimits }): Scrub {
     const coding = codingOf(head.get('content-encoding'))
     let source = answer.body
     if (coding !== null) {
-      const opened = decodedAtOnce(source, coding)
+      const opened = decodedAtOnce(source, coding, limits)
       if (opened !== null && isClean(source.whole as Buffer, opened, coding, matcher))
         return { edits: done(edits), body: source, found: () => tally.found }
       source = opened === null ? new DecodedFlow(source, coding, limits) : wholeFlow(opened.plain)
@@ -109,8 +107,9 @@ export function createScrub(options: { readonly limits: ScrubLimits }): Scrub {
   })
 }
 
-function decodedAtOnce({ whole }: Flow, coding: Coding): Opened | null {
-  return whole === null || whole.length > decodedAtOnceBytesMax ? null : decodeWhole(coding, whole)
+/** In this thread. */
+function decodedAtOnce({ whole }: Flow, coding: Coding, { gatheredAnswerBytesMax }: ScrubLimits): Opened | null {
+  return whole === null || whole.length > gatheredAnswerBytesMax ? null : decodeWhole(coding, whole)
 }
 
 /**
