@@ -32,13 +32,13 @@ export interface AdminParts {
 
 export async function startAdmin(parts: AdminParts): Promise<{ stop(): Promise<void> }> {
   const routes = routesOf(parts)
+  routes.catch((error: Error) => parts.ground.log.error('admin door', { error: error.message }))
   const { adminSocket } = parts.ground.paths
   rmSync(adminSocket, { force: true })
   const server = createServer((request, response) => {
-    routes().then(
+    routes.then(
       (answer) => answer(request, response),
       (error: Error) => {
-        parts.ground.log.error('admin door', { error: error.message })
         response.writeHead(500, { 'content-type': 'application/json', connection: 'close' })
         response.end(JSON.stringify({ error: { says: `The program files are not those of the start: ${error.message}` } }))
       },
@@ -71,21 +71,15 @@ export async function startAdmin(parts: AdminParts): Promise<{ stop(): Promise<v
   }
 }
 
-/** hono comes with the first who asks: 35 ms and, with Node's own fetch that it stands on, 16 MB. */
-function routesOf(parts: AdminParts): () => Promise<RequestListener> {
+/**
+ * hono comes behind the start, which it would make 35 ms longer, and not with the first who asks: whoever revokes must not depend
+ * on files that were replaced meanwhile, or on a descriptor that is left.
+ */
+async function routesOf(parts: AdminParts): Promise<RequestListener> {
   const ports = portsOf(parts)
-  let loading: Promise<RequestListener> | null = null
-  const load = async (): Promise<RequestListener> => {
-    const [{ getRequestListener }, { adminRoutes }] = await Promise.all([
-      import('@hono/node-server'),
-      import('../endpoints/admin/admin.ts'),
-    ])
-    return getRequestListener(adminRoutes(ports, parts.ground.log).fetch)
-  }
-  return () => {
-    loading ??= load()
-    return loading
-  }
+  await new Promise((resolve) => setImmediate(resolve))
+  const [{ getRequestListener }, { adminRoutes }] = await Promise.all([import('@hono/node-server'), import('../endpoints/admin/admin.ts')])
+  return getRequestListener(adminRoutes(ports, parts.ground.log).fetch)
 }
 
 function portsOf(parts: AdminParts): AdminPorts {
