@@ -18,7 +18,21 @@ export function target<T>(
   check: (value: T) => void | Promise<void>,
   around: Pick<Target, 'open' | 'close'> = {},
 ): Target {
-  return { name, cases, check: check as Target['check'], ...around }
+  let underWay: void | Promise<void>
+  return {
+    name,
+    cases,
+    ...around,
+    check(value) {
+      underWay = check(value as T)
+      return underWay
+    },
+    async close() {
+      // When its time is up fast-check no longer waits for the case, and that goes on: nothing is taken away beneath it.
+      await Promise.resolve(underWay).catch(() => {})
+      await around.close?.()
+    },
+  }
 }
 
 type Change = readonly [how: 'put' | 'take' | 'flip' | 'again' | 'number', at: number, length: number, token: string]
