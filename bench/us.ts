@@ -18,12 +18,14 @@ export interface Choice {
   readonly bin?: string
   /** A module that is loaded before it. */
   readonly preload?: string
+  /** Of its data plane. */
+  readonly processes?: number
 }
 
 export async function us(ground: Ground, choice: Choice = {}): Promise<Us> {
   const dir = ground.folder('ostiary')
   const [port, baseUrlPort] = [await freePort(), await freePort()]
-  writeFileSync(join(dir, 'ostiary.yaml'), configuration(ground, port, baseUrlPort), { mode: 0o600 })
+  writeFileSync(join(dir, 'ostiary.yaml'), configuration(ground, port, baseUrlPort, choice.processes ?? 1), { mode: 0o600 })
   const store = join(dir, 'store')
   mkdirSync(store, { mode: 0o700 })
   const bin = choice.bin ?? join(root, 'bin', 'ostiary.mjs')
@@ -50,11 +52,12 @@ export const baseUrlOf = (one: Us): Peer => ({
   hostField: `127.0.0.1:${one.baseUrlPort}`,
 })
 
-function configuration(ground: Ground, port: number, baseUrlPort: number): string {
+function configuration(ground: Ground, port: number, baseUrlPort: number, processes: number): string {
   const until = new Date(Date.now() + 86_400_000).toISOString().slice(0, 10)
   const fixed = (host: string): string =>
     `    - { host: ${host}, address: "${ground.upstreamAddress}:${ground.upstreamPort}", reason: the upstream of the bench, until: ${until} }`
   return `trustDomain: bench.example
+processes: ${processes}
 listen: { proxy: 127.0.0.1:${port}, baseUrl: 127.0.0.1:${baseUrlPort} }
 log: error
 egress:

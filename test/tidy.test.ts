@@ -42,6 +42,7 @@ const tools = ['model', 'http', 'net', 'crypto']
 const layers: Readonly<Record<string, readonly string[]>> = {
   // config: where the compile cache lies, before anything else is loaded.
   'main.ts': ['cli', 'config'],
+  'plane.ts': ['compose', 'config', 'wire'],
   model: [],
   http: ['model'],
   net: ['model', 'crypto'],
@@ -62,6 +63,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   launch: ['model', 'net'],
   deploy: ['model'],
   endpoints: ['model', 'http', 'net'],
+  wire: ['model', 'crypto'],
   flow: ['model'],
   cli: ['compose', 'config', 'deploy', 'launch', 'model', 'net', 'crypto'],
 }
@@ -173,6 +175,26 @@ test('layers: a test knows its own room and below it, unless it is of the produc
   assert.deepEqual([...new Set(upwards)], [])
 })
 
+test('planes: a process of the data plane reaches no store, no door of the broker and no kind that identifies or obtains', () => {
+  const byPath = new Map(product.map((source) => [source.path.slice(4), source]))
+  const reached = new Set<string>()
+  const reach = (path: string): void => {
+    const source = byPath.get(path)
+    if (source === undefined || reached.has(path)) return
+    reached.add(path)
+    // A type is gone when it runs.
+    const values = { ...source, text: source.text.replace(/^(?:import|export) type [^;]*?from '[^']+'$/gm, '') }
+    for (const specifier of importsOf(values)) reach(below(source.path, specifier) ?? '')
+  }
+  reach('plane.ts')
+  assert.ok(reached.has('flow/call.ts') && reached.has('wire/channel.ts') && reached.size > 80)
+  const brokers = /^(?:store|endpoints|mint|cli|launch)\/|^(?:identify|obtain)\/[^/]+\/|^(?:identify|obtain)\/[a-z]+-providers\.ts$/
+  assert.deepEqual(
+    [...reached].filter((path) => brokers.test(path)),
+    [],
+  )
+})
+
 test('layers: packages that only one room may use', () => {
   const wrong = product.flatMap((source) => {
     const inSrc = source.path.slice(4)
@@ -251,9 +273,11 @@ test('a secret is revealed where it is used, and nowhere else', () => {
   )
 })
 
-test('only main.ts ends the process', () => {
+test('only an entry ends its process', () => {
   const ends = /\bprocess\.(?:exit|abort|reallyExit)\(|\bprocess\.exitCode\s*=/
-  const found = product.filter(({ path, lines }) => path !== 'src/main.ts' && lines.some((line) => ends.test(codeOf(line))))
+  const found = product.filter(
+    ({ path, lines }) => !['src/main.ts', 'src/plane.ts'].includes(path) && lines.some((line) => ends.test(codeOf(line))),
+  )
   assert.deepEqual(
     found.map(({ path }) => path),
     [],

@@ -165,8 +165,11 @@ function configuration(facts: Facts, vendors: Vendors, now: number): string {
         `    - { host: ${host}, address: "127.0.0.1:${vendors.ports[vendor as 'openai']}", reason: the story plays with stand-ins, until: ${until} }`,
     ),
   )
+  // The scenarios hold for one process and for several.
+  const processes = process.env['OSTIARY_TEST_PROCESSES']
+  const inProcesses = processes === undefined ? '' : `processes: ${processes}\n`
   return `trustDomain: story.example
-listen: { proxy: 127.0.0.1:0, baseUrl: 127.0.0.1:0 }
+${inProcesses}listen: { proxy: 127.0.0.1:0, baseUrl: 127.0.0.1:0 }
 egress:
   extraCa: vendors-ca.pem
   dangerouslyFixedAddresses:

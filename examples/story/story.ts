@@ -1,6 +1,6 @@
 // `npm start`: the main job on embedded defaults. An agent without a key calls OpenAI, Anthropic and Gemini, then attacks.
 // Exit code 0 only if every line held. `--json` prints one document, `--keep` leaves everything running.
-import { copyFileSync, cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { attacks, findSecret } from './attacks.ts'
 import { createPrinter, ending, type Printer } from './print.ts'
@@ -157,15 +157,15 @@ async function verifies(stage: Stage, print: Printer): Promise<void> {
   print.title('The audit log, offline')
   await new Promise((resolve) => setTimeout(resolve, 1_200))
   const copy = join(stage.dir, 'copy')
-  cpSync(join(stage.dataDir, 'audit'), join(copy, 'audit'), { recursive: true })
-  copyFileSync(join(stage.dataDir, 'audit.pub'), join(copy, 'audit.pub'))
+  for (const name of readdirSync(stage.dataDir).filter((one) => /^audit(-\d+)?(\.pub)?$/.test(one)))
+    cpSync(join(stage.dataDir, name), join(copy, name), { recursive: true })
   const verified = await stage.cli(['--data', copy, 'audit', 'verify'])
   print.check('audit verifies', verified.code === 0, verified.out.trim().split('\n').at(-1) ?? '')
   const everything = files(copy)
     .map((path) => readFileSync(path, 'latin1'))
     .join('\n')
   print.check('audit holds no secret', findSecret(everything, stage.vendors.secrets) === null, 'No secret stands in it, in any encoding.')
-  const [bundle] = files(join(copy, 'audit'))
+  const [bundle] = files(copy)
     .filter((path) => path.includes('entries'))
     .sort((a, b) => statSync(b).size - statSync(a).size)
   if (bundle === undefined) return print.check('audit notices', false, 'there is no entry bundle to change')

@@ -157,6 +157,8 @@ function printStatus(line: (text?: string) => void, body: any): void {
     line(`  ${text}`)
   for (const [name, path] of Object.entries(body.paths as Record<string, string>)) named(name, printable(path))
   named('audit', `${body.audit.entries} entries${body.audit.failed ? paint('red', ', FAILED: everything is refused') : ''}`)
+  if (body.processes.length > 1)
+    named('processes', body.processes.map((one: Record<string, unknown>) => `${one['pid']} ${one['for']}`).join(', '))
   named('process facts', printable(body.processFacts?.says))
   named('calls', `${body.calls.live} under way, ${body.connections} connections, ${body.leases} leases`)
   for (const warning of body.warnings) line(`  ${paint('yellow', '!')} ${printable(warning)}`)

@@ -3,8 +3,8 @@ import type { Config } from '../config/config.ts'
 import type { AdminPorts } from '../endpoints/admin/admin.ts'
 import type { Issuer } from '../mint/issuer.ts'
 import type { Clock } from '../model/clock.ts'
+import { issuerKeyName } from './broker-world.ts'
 import { kindOf, sealFor, type Vault } from './vault.ts'
-import { issuerKeyName } from './world.ts'
 
 export type StoredPorts = Pick<AdminPorts, 'secrets' | 'issuer' | 'caPem'> & {
   readonly credentials: Pick<AdminPorts['credentials'], 'list'>
@@ -15,7 +15,7 @@ export function storedPorts(
   issuer: Issuer,
   config: () => Config,
   clock: Clock,
-  changed: (secret: string) => void,
+  changed: (secret: string) => Promise<void>,
 ): StoredPorts {
   return {
     caPem: () => vault.ca.certPem,
@@ -29,12 +29,12 @@ export function storedPorts(
         if (rotate && !(await vault.values.list('secret')).some((row) => row.name === name))
           throw new Error(`there is no secret ${name} to rotate: ostiary secret set ${name} --for ${service}`)
         const { purpose: _, ...row } = await sealFor(vault, config(), name, service, value, clock.now(), keep)
-        changed(name)
+        await changed(name)
         return row
       },
       async remove(name) {
         const removed = await vault.values.remove('secret', name)
-        changed(name)
+        await changed(name)
         return removed
       },
     },

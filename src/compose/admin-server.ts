@@ -2,7 +2,6 @@
 import { chmodSync, rmSync } from 'node:fs'
 import type { RequestListener } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Accept } from '../accept/accept.ts'
 import { readFacts } from '../accept/evidence/proc.ts'
 import type { Reader } from '../accept/evidence/reader-client.ts'
 import { custodyWarnings } from '../config/custody.ts'
@@ -10,13 +9,15 @@ import type { AdminPorts } from '../endpoints/admin/admin.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Run } from '../model/run.ts'
 import { kernelIsAsked, peerOfUnixSocket } from '../net/kernel.ts'
-import type { Runs } from '../runs/runs.ts'
 import { storedPorts } from './admin-ports.ts'
+import type { BrokerWorld } from './broker-world.ts'
 import { explainRequest } from './explain-request.ts'
 import type { Ground } from './ground.ts'
 import { identifyRequest } from './identify-request.ts'
 import type { InForce } from './in-force.ts'
-import type { World } from './world.ts'
+import { metricsText } from './metrics.ts'
+import type { Planes } from './planes.ts'
+import type { Report } from './proxy.ts'
 
 // Not by `import`: see http/write-head.ts.
 const { createServer } = process.getBuiltinModule('node:http')
@@ -24,7 +25,7 @@ const { createServer } = process.getBuiltinModule('node:http')
 export interface AdminParts {
   readonly ground: Ground
   readonly inForce: InForce
-  readonly accept: Accept
+  readonly planes: Planes
   readonly addresses: { readonly proxy: string; readonly baseUrl: string }
   readonly reader: Reader | null
   readonly stop: () => Promise<void>
@@ -83,35 +84,42 @@ async function routesOf(parts: AdminParts): Promise<RequestListener> {
 }
 
 function portsOf(parts: AdminParts): AdminPorts {
-  const { inForce } = parts
-  const { runs, live, clock, revocations, vault, issuer } = parts.ground
+  const { inForce, planes } = parts
+  const { runs, clock, revocations, vault, issuer } = parts.ground
   const startedAt = clock.now()
   const stored = storedPorts(
     vault,
     issuer,
     () => inForce.config,
     clock,
-    (secret) => {
+    async (secret) => {
       // A changed secret ends the leases that were made of it.
       for (const [name, one] of inForce.world.credentials) {
         if (one.secret !== secret) continue
         inForce.obtain.revoke({ credential: name })
         revocations.lift({ credential: name })
+        planes.revoked()
+        await planes.endLeases(name)
       }
     },
   )
   return {
     ...stored,
-    status: () => ({ startedAt, ...status(parts) }),
+    status: async () => ({ startedAt, ...(await status(parts)) }),
     reload: inForce.reload,
     stop: () => void setTimeout(() => void parts.stop(), 10),
-    logLevel: (level) => parts.ground.log.level(level),
+    logLevel(level) {
+      parts.ground.log.level(level)
+      planes.logLevel(level)
+    },
     credentials: { ...stored.credentials, verify: (name) => verify(inForce.world, name) },
     explain: (asked) => explainRequest(inForce.world, asked, { clock, revocations }),
     identify: (asked) => identifyRequest({ ...inForce.world, runs, log: parts.ground.log }, asked),
     async revoke({ run, workload, credential, undo }) {
       if (undo) {
         revocations.lift({ workload, credential })
+        planes.revoked()
+        await planes.told()
         return { ok: true, leases: 0, calls: 0 }
       }
       const known = inForce.config
@@ -121,44 +129,62 @@ function portsOf(parts: AdminParts): AdminPorts {
         throw new Error(`there is no credential ${credential}`)
       // First nothing new, then what is open.
       if (run === undefined) revocations.add({ workload, credential }, clock.now())
+      planes.revoked()
       if (run !== undefined && !runs.end(run)) throw new Refusal('runs.unknown', run)
       if (workload !== undefined) for (const one of runs.list()) if (one.workload === workload) runs.end(one.id)
       const leases = run === undefined ? inForce.obtain.revoke({ workload, credential }) : 0
-      const calls = live.cutWhere(
-        (entry) =>
-          // The run itself, and what was started inside of it.
-          (entry.identity.run !== null && runs.byId(entry.identity.run)?.state === 'ended') ||
-          (workload !== undefined && entry.identity.workload === workload) ||
-          (credential !== undefined && entry.lease?.credentialName === credential),
-      )
+      const calls = await planes.cut({ workload, credential })
       return { ok: true, leases, calls }
     },
     runs: {
-      list: () => runs.list().map((run) => shown(run, runs)),
-      resume: (id) => runs.resume(id),
+      list: () => Promise.all(runs.list().map((run) => shown(run, planes))),
+      async resume(id) {
+        runs.resume(id)
+        await planes.told()
+      },
       end: (id) => runs.end(id),
     },
-    metrics: () => parts.ground.metrics.text(),
+    metrics: () => metricsOf(parts.ground, planes),
     record: (what) => parts.ground.records.administration('admin socket', what),
   }
 }
 
 /** Without what opens anything. */
-function shown({ placeholders: _, pointer: __, ended: ___, ...run }: Run, runs: Runs): Readonly<Record<string, unknown>> {
-  return { ...run, ...runs.counts(run.id) }
+async function shown(
+  { placeholders: _, pointer: __, ended: ___, ...run }: Run,
+  planes: Planes,
+): Promise<Readonly<Record<string, unknown>>> {
+  const { calls, blocked } = await planes.counts(run.id)
+  return { ...run, calls, blocked }
 }
 
-function status(parts: AdminParts): Readonly<Record<string, unknown>> {
-  const { inForce } = parts
-  const { paths, runs, audit, live, revocations } = parts.ground
+export async function metricsOf({ runs }: Ground, planes: Planes): Promise<string> {
+  const all = await planes.report()
+  return metricsText(
+    all.map(({ tallies }) => tallies),
+    {
+      liveCalls: all.reduce((sum, { calls }) => sum + calls, 0),
+      runs: runs.rootPids().length,
+      auditEntries: all.reduce((sum, { audit }) => sum + audit.size, 0),
+    },
+  )
+}
+
+async function status(parts: AdminParts): Promise<Readonly<Record<string, unknown>>> {
+  const { inForce, planes } = parts
+  const { paths, runs, revocations } = parts.ground
   const { config } = inForce
-  const { size, failed } = audit.status()
+  const processes = await planes.report()
+  const sum = (of: (one: Report) => number): number => processes.reduce((all, one) => all + of(one), 0)
   const failedReload = inForce.lastReload
   return {
     ready: true,
     pid: process.pid,
     node: process.version,
-    processes: [{ pid: process.pid, for: 'broker and proxy' }],
+    processes: processes.map(({ pid, connections }) => {
+      const broker = processes.length === 1 ? 'broker and proxy' : 'broker'
+      return { pid, for: pid === process.pid ? broker : 'proxy', connections }
+    }),
     policyVersion: inForce.world.decider.version,
     listeners: [
       { name: 'proxy', address: parts.addresses.proxy, for: 'agents: HTTPS_PROXY' },
@@ -178,15 +204,17 @@ function status(parts: AdminParts): Readonly<Record<string, unknown>> {
       ca: paths.caFile,
       bundle: paths.bundleFile,
     },
-    audit: { entries: size, failed },
-    calls: { live: live.count },
-    connections: parts.accept.connections,
+    audit: { entries: sum(({ audit }) => audit.size), failed: processes.some(({ audit }) => audit.failed) },
+    calls: { live: sum(({ calls }) => calls) },
+    connections: sum(({ connections }) => connections),
     leases: inForce.obtain.size,
     processFacts: processFacts(parts.reader),
-    runs: runs
-      .list()
-      .filter((run) => run.state !== 'ended')
-      .map((run) => shown(run, runs)),
+    runs: await Promise.all(
+      runs
+        .list()
+        .filter((run) => run.state !== 'ended')
+        .map((run) => shown(run, planes)),
+    ),
     suspensions: runs.suspensions(),
     revoked: { workloads: [...revocations.workloads.keys()], credentials: [...revocations.credentials.keys()] },
     warnings: [
@@ -211,7 +239,7 @@ function processFacts(reader: Reader | null): Readonly<Record<string, string>> {
 }
 
 /** A real exchange, or the unsealing of a real secret, for the first workload that the credential is for. */
-async function verify(world: World, name: string): Promise<Readonly<Record<string, unknown>>> {
+async function verify(world: BrokerWorld, name: string): Promise<Readonly<Record<string, unknown>>> {
   const found = world.credentials.get(name)
   if (found === undefined) throw new Error(`there is no credential ${name}`)
   const service = world.services.byName(found.rule.service)

@@ -1,23 +1,25 @@
 // Builds everything by hand, starts it, stops it in reverse: accept, identify, decide, obtain, inject, audit, forward, scrub,
 // in one process. The only room that knows everybody; ground.ts, in-force.ts and proxy.ts build its three parts.
 import { chmodSync, rmSync } from 'node:fs'
-import { createReader } from '../accept/evidence/reader-client.ts'
+import { createReader, type Reader } from '../accept/evidence/reader-client.ts'
 import type { Config } from '../config/config.ts'
 import { createOnce } from '../identify/once.ts'
 import { limits } from '../model/limits.ts'
 import type { Passed } from '../net/activation.ts'
 import { createFetch } from '../net/fetch.ts'
 import { setUndumpable } from '../net/kernel.ts'
-import { startAdmin } from './admin-server.ts'
+import { metricsOf, startAdmin } from './admin-server.ts'
 import { custodyOf } from './custody.ts'
+import { furtherProcesses } from './each-process.ts'
 import { closeGround, type Ground, openGround } from './ground.ts'
 import { createInForce, type InForce } from './in-force.ts'
 import { loadConfig } from './kinds.ts'
 import { serveMetrics } from './metrics-server.ts'
-import { createProxyPlane, type ProxyPlane } from './proxy.ts'
+import { ownPlane, type Planes } from './planes.ts'
+import { type Addresses, createProxyPlane, textOf } from './proxy.ts'
 import { giveBackMemory, watchRest } from './rest.ts'
 import { createRunDoorFor, userName } from './run-door-for.ts'
-import { createUpstream } from './upstream.ts'
+import { createUpstream, type UpstreamWay } from './upstream.ts'
 
 export interface BrokerOptions {
   readonly configFile: string | null
@@ -25,11 +27,6 @@ export interface BrokerOptions {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Listening sockets that systemd opened, by the name of the door. */
   readonly passed?: Passed
-}
-
-export interface Addresses {
-  readonly proxy: string
-  readonly baseUrl: string
 }
 
 export interface Broker {
@@ -45,9 +42,14 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   setUndumpable()
   const config = loadConfig(options.configFile, options.dataDir)
   let inForce: InForce | null = null
-  let plane: ProxyPlane | null = null
-  const upstream = createUpstream(config, () => plane?.accept.ports ?? [])
-  const ground = await openGround(config, () => inForce?.config ?? config, upstream.via)
+  let planes: Planes | null = null
+  const upstream = createUpstream(config, () => planes?.ports ?? [])
+  const ground = await openGround(
+    config,
+    () => inForce?.config ?? config,
+    upstream.via,
+    (change) => planes?.run(change),
+  )
   const { log, records, runs } = ground
   inForce = createInForce({
     first: config,
@@ -61,8 +63,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       secret: ground.vault.secret,
       sign: ground.issuer.sign,
       defaultCustody: custodyOf(0, process.getuid?.() ?? -1),
+      runEvidence: (run) => door.evidence(run),
     },
     changed: upstream.follow,
+    spread: async (next) => planes?.bring(next),
   })
   const force = inForce
   const door = createRunDoorFor({
@@ -72,50 +76,73 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     config: () => force.config,
     addresses: () => addresses,
     ended: (run) => void runs.end(run.id),
-    ownPorts: () => plane?.accept.ports ?? [],
+    planes: () => served,
     record: (what) => records.administration('run door', what),
   })
-  const readerSocket = options.env['OSTIARY_FACTS_SOCKET'] ?? ''
-  const reader = readerSocket === '' ? null : createReader(readerSocket, log)
+  const factsSocket = options.env['OSTIARY_FACTS_SOCKET'] ?? ''
+  const reader = factsSocket === '' ? null : createReader(factsSocket, log)
   const passed = options.passed ?? new Map()
-  plane = createProxyPlane({ listen: config.listen, ground, inForce, upstream, runEvidence: door.evidence, reader, passed })
-  const addresses = await listen(plane, config, ground)
+  planes = await createPlanes({ ground, inForce, upstream, reader, factsSocket, passed })
+  const served = planes
+  const addresses = await listen(served, config, ground)
   await door.start()
-  await listenInside(plane, ground.paths.insideSocket)
   const ending = once(async () => {
     force.close()
     await door.stop()
-    await plane.stop()
+    await served.stop()
+    reader?.close()
     await records.administration('server', 'stop').catch(() => {})
     await admin.stop()
     metrics?.close()
     await closeGround(ground)
   })
-  const admin = await startAdmin({ ground, inForce, accept: plane.accept, addresses, reader, stop: ending.run })
-  const metrics = config.listen.metrics === null ? null : await serveMetrics(config.listen.metrics, () => ground.metrics.text())
+  const admin = await startAdmin({ ground, inForce, planes, addresses, reader, stop: ending.run })
+  const metrics = config.listen.metrics === null ? null : await serveMetrics(config.listen.metrics, () => metricsOf(ground, served))
   await records.administration(userName(process.getuid?.() ?? -1), 'start', { policyVersion: inForce.world.decider.version })
   watchRest({ live: () => ground.live.count, happened: () => ground.audit.status().size, giveBack: giveBackMemory })
   log.info('ready', { ...addresses })
   return { config, addresses, reload: () => force.reload(false).then(() => {}), stop: ending.run, stopped: ending.done }
 }
 
-async function listen(plane: ProxyPlane, { listen: wanted }: Config, ground: Ground): Promise<Addresses> {
-  const text = ({ host, port }: { host: string; port: number }): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
-  try {
-    const { proxy, baseUrl } = await plane.accept.start()
-    return { proxy: text(proxy), baseUrl: text(baseUrl) }
-  } catch (error) {
-    await closeGround(ground)
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
-    throw new Error(`${text(wanted.proxy)} or the base-URL port is in use: choose others under listen, or stop what holds them`)
-  }
+interface PlaneParts {
+  readonly ground: Ground
+  readonly inForce: InForce
+  readonly upstream: UpstreamWay
+  readonly reader: Reader | null
+  readonly factsSocket: string
+  readonly passed: Passed
 }
 
-/** Anybody may knock, as at the run door: the kernel says who it is. */
-async function listenInside(plane: ProxyPlane, path: string): Promise<void> {
-  rmSync(path, { force: true })
-  await plane.accept.listenInside(path)
-  chmodSync(path, 0o666)
+async function createPlanes({ ground, inForce, upstream, reader, factsSocket, passed }: PlaneParts): Promise<Planes> {
+  if (furtherProcesses(inForce.config) > 0) return (await import('./proxies.ts')).createProxies({ ground, inForce, passed, factsSocket })
+  const { vault, runs } = ground
+  return ownPlane(
+    createProxyPlane({
+      listen: inForce.config.listen,
+      ground: { ...ground, ca: vault.ca, recognise: vault.values.recognise, trip: runs.trip },
+      standing: inForce,
+      upstream,
+      distrust: (lease) => void inForce.obtain.distrust(lease),
+      reader,
+      passed,
+    }),
+  )
+}
+
+async function listen(planes: Planes, { listen: wanted }: Config, ground: Ground): Promise<Addresses> {
+  const { insideSocket } = ground.paths
+  rmSync(insideSocket, { force: true })
+  try {
+    const addresses = await planes.start(insideSocket)
+    // Anybody may knock, as at the run door: the kernel says who it is.
+    chmodSync(insideSocket, 0o666)
+    return addresses
+  } catch (error) {
+    await closeGround(ground)
+    // From a process of its own the words alone arrive.
+    if (!/\bEADDRINUSE\b/.test((error as Error).message)) throw error
+    throw new Error(`${textOf(wanted.proxy)} or the base-URL port is in use: choose others under listen, or stop what holds them`)
+  }
 }
 
 /** However often it is asked for, it runs once. */

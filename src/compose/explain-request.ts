@@ -5,8 +5,9 @@ import type { Clock } from '../model/clock.ts'
 import type { Identity } from '../model/identity.ts'
 import { Refusal, type RefusalCode, refusals } from '../model/refusal.ts'
 import type { Target } from '../model/target.ts'
+import type { BrokerWorld } from './broker-world.ts'
 import type { Revocations } from './revocations.ts'
-import type { World } from './world.ts'
+import { chooseCredential } from './world.ts'
 
 interface Beside {
   readonly clock: Clock
@@ -14,7 +15,7 @@ interface Beside {
 }
 
 export async function explainRequest(
-  world: World,
+  world: BrokerWorld,
   asked: Explained,
   { clock, revocations }: Beside,
 ): Promise<Readonly<Record<string, unknown>>> {
@@ -93,9 +94,9 @@ function revokedOf(
   return credential === null || byCredential === undefined ? null : told('obtain.revoked', 'credential', credential, byCredential)
 }
 
-function credentialSays(world: World, identity: Identity, service: Parameters<World['credentialFor']>[1]): string {
+function credentialSays(world: BrokerWorld, identity: Identity, service: Parameters<typeof chooseCredential>[2]): string {
   try {
-    const name = world.credentialFor(identity, service)
+    const name = chooseCredential(world.config, identity, service)
     return name === null
       ? 'The service takes no credential.'
       : `The credential would be ${name} (${world.credentials.get(name)?.rule.kind}).`

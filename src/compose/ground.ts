@@ -1,13 +1,13 @@
 // What stands under everything else and outlives every reload: keys and store, the log, runs, and what is under way.
-import { hostname } from 'node:os'
-import { type Audit, openAudit } from '../audit/audit.ts'
-import { type AuditRecords, createRecords } from '../audit/record.ts'
+import type { Audit } from '../audit/audit.ts'
+import { logsIn } from '../audit/logs.ts'
+import type { AuditRecords } from '../audit/record.ts'
 import type { Config } from '../config/config.ts'
 import { createIssuer, type Issuer } from '../mint/issuer.ts'
 import { type Clock, systemClock } from '../model/clock.ts'
-import { limits } from '../model/limits.ts'
-import { createRuns, type Runs } from '../runs/runs.ts'
+import { createRuns, type RunChange, type Runs } from '../runs/runs.ts'
 import { ownPidNamespace } from './custody.ts'
+import { countedRecords, cutSuspended, furtherProcesses, openLog } from './each-process.ts'
 import { createLiveCalls, type LiveCalls } from './live-calls.ts'
 import { createLogger, type Logger } from './logger.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
@@ -35,41 +35,19 @@ export async function openGround(
   first: Config,
   config: () => Config,
   via: (host: string) => string | undefined = () => undefined,
+  changed: (change: RunChange) => void = () => {},
 ): Promise<Ground> {
   const clock = systemClock
   const log = createLogger(first.logLevel)
   const paths = pathsOf(first.dataDir)
   const vault = await openVault(paths, clock)
-  const audit = await openAudit({
-    dir: paths.auditDir,
-    origin: `${first.trustDomain}/${hostname()}/0`,
-    clock,
-    limits,
-    log,
-    keyFile: paths.auditKeyFile,
-    publicKeyFile: paths.auditPublicKey,
-    ...first.audit,
-  }).catch((error) => {
+  const audit = await openLogs(first, paths, clock, log).catch((error) => {
     vault.close()
     throw error
   })
   const live = createLiveCalls()
-  const metrics = createMetrics({
-    liveCalls: () => live.count,
-    runs: () => runs.rootPids().length,
-    auditEntries: () => audit.status().size,
-  })
-  const records = createRecords({
-    audit,
-    clock,
-    via,
-    runLabels: (run) => runs.byId(run)?.labels ?? {},
-    count({ service, run, host, action, status, code, seconds }) {
-      if (code !== null) metrics.refused(code)
-      else if (status !== null) metrics.answered(service ?? 'none', status, seconds)
-      if (run !== null) runs.count(run, { host, action, code })
-    },
-  })
+  const metrics = createMetrics()
+  const records = countedRecords({ audit, clock, via, metrics, runs: () => runs })
   const runs: Runs = createRuns({
     clock,
     services: (workload) => servicesFor(config(), workload),
@@ -78,12 +56,19 @@ export async function openGround(
     onSuspended: (one) => {
       const run = one.run === null ? {} : { run: one.run }
       records.alert({ alert: 'suspended', what: `${one.sender} after ${one.trips} trips`, ...run }, one.sender)
-      // Runs inside of it are suspended with it.
-      live.cutWhere((entry) => entry.identity.run !== null && runs.byId(entry.identity.run)?.state !== 'open')
+      cutSuspended(live, runs)
     },
+    changed,
   })
   const issuer = createIssuer(vault.issuerKeys, first.audience, clock)
   return { clock, log, paths, vault, audit, records, issuer, revocations: openRevocations(first.dataDir), live, runs, metrics }
+}
+
+/** The broker's own; those of processes that are no more are closed properly where they were not. */
+async function openLogs(config: Config, paths: Paths, clock: Clock, log: Logger): Promise<Audit> {
+  const audit = await openLog(config, paths, 0, clock, log)
+  for (const { n } of logsIn(paths.dataDir)) if (n > furtherProcesses(config)) await (await openLog(config, paths, n, clock, log)).close()
+  return audit
 }
 
 export async function closeGround(ground: Ground): Promise<void> {

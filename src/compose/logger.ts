@@ -6,9 +6,13 @@ export interface Logger extends Log {
   level(level: string): void
 }
 
-export function createLogger(level: string, destination: { write(line: string): void } = process.stderr): Logger {
+export function createLogger(
+  level: string,
+  destination: { write(line: string): void } = process.stderr,
+  base: Readonly<Record<string, number>> | null = null,
+): Logger {
   const out = pino(
-    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime, serializers: {}, formatters: { level: (label) => ({ level: label }) } },
+    { level, base, timestamp: pino.stdTimeFunctions.isoTime, serializers: {}, formatters: { level: (label) => ({ level: label }) } },
     destination,
   )
   const line =

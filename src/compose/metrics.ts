@@ -3,13 +3,13 @@
 export interface Metrics {
   answered(service: string, status: number, seconds: number): void
   refused(code: string): void
-  text(): string
+  tallies(): Tallies
 }
 
-export interface MetricSources {
-  readonly liveCalls: () => number
-  readonly runs: () => number
-  readonly auditEntries: () => number
+export interface Gauges {
+  readonly liveCalls: number
+  readonly runs: number
+  readonly auditEntries: number
 }
 
 /** Seconds. */
@@ -23,16 +23,18 @@ interface Tally {
   count: number
 }
 
-export function createMetrics(sources: MetricSources): Metrics {
+/** What one process has counted, by code and by service. */
+export interface Tallies {
+  readonly refusals: ReadonlyMap<string, number>
+  readonly services: ReadonlyMap<string, Readonly<Tally>>
+}
+
+export function createMetrics(): Metrics {
   const refusals = new Map<string, number>()
   const services = new Map<string, Tally>()
   return {
     answered(service, status, duration) {
-      let tally = services.get(service)
-      if (tally === undefined) {
-        tally = { byStatus: [0, 0, 0, 0, 0], byBucket: bounds.map(() => 0), sum: 0, count: 0 }
-        services.set(service, tally)
-      }
+      const tally = tallyOf(services, service)
       const kind = Math.floor(status / 100) - 1
       tally.byStatus[kind] = (tally.byStatus[kind] ?? 0) + 1
       let bucket = 0
@@ -42,20 +44,41 @@ export function createMetrics(sources: MetricSources): Metrics {
       tally.count += 1
     },
     refused: (code) => void refusals.set(code, (refusals.get(code) ?? 0) + 1),
-    text: () =>
-      [
-        family(
-          'ostiary_refusals_total',
-          'Refusals, by code',
-          'counter',
-          [...refusals].map(([code, count]) => `{code="${code}"} ${count}`),
-        ),
-        family('ostiary_calls_live', 'Calls under way', 'gauge', [` ${sources.liveCalls()}`]),
-        family('ostiary_runs_open', 'Runs that are open', 'gauge', [` ${sources.runs()}`]),
-        family('ostiary_audit_entries', 'Entries in the log', 'gauge', [` ${sources.auditEntries()}`]),
-        ...callFamilies(services),
-      ].join('\n'),
+    tallies: () => ({ refusals, services }),
   }
+}
+
+function tallyOf(services: Map<string, Tally>, service: string): Tally {
+  let tally = services.get(service)
+  if (tally === undefined) {
+    tally = { byStatus: [0, 0, 0, 0, 0], byBucket: bounds.map(() => 0), sum: 0, count: 0 }
+    services.set(service, tally)
+  }
+  return tally
+}
+
+/** The sum of what all processes have counted. */
+export function metricsText(all: readonly Tallies[], gauges: Gauges): string {
+  const refusals = new Map<string, number>()
+  const services = new Map<string, Tally>()
+  for (const one of all) {
+    for (const [code, count] of one.refusals) refusals.set(code, (refusals.get(code) ?? 0) + count)
+    for (const [service, { byStatus, byBucket, sum, count }] of one.services) {
+      const tally = tallyOf(services, service)
+      for (const [at, value] of byStatus.entries()) tally.byStatus[at] = (tally.byStatus[at] ?? 0) + value
+      for (const [at, value] of byBucket.entries()) tally.byBucket[at] = (tally.byBucket[at] as number) + value
+      tally.sum += sum
+      tally.count += count
+    }
+  }
+  const codes = [...refusals].map(([code, count]) => `{code="${code}"} ${count}`)
+  return [
+    family('ostiary_refusals_total', 'Refusals, by code', 'counter', codes),
+    family('ostiary_calls_live', 'Calls under way', 'gauge', [` ${gauges.liveCalls}`]),
+    family('ostiary_runs_open', 'Runs that are open', 'gauge', [` ${gauges.runs}`]),
+    family('ostiary_audit_entries', 'Entries in the log', 'gauge', [` ${gauges.auditEntries}`]),
+    ...callFamilies(services),
+  ].join('\n')
 }
 
 /** The text format 0.0.4 of Prometheus: each line goes on behind the name. */

@@ -25,7 +25,7 @@ export async function openOffline(where: { readonly dataDir: string; readonly co
     issuer,
     () => config,
     systemClock,
-    () => {},
+    async () => {},
   )
   const routes = adminRoutes(
     {

@@ -7,7 +7,6 @@ export interface Paths {
   readonly store: string
   readonly auditDir: string
   readonly auditKeyFile: string
-  readonly auditPublicKey: string
   readonly adminSocket: string
   /** Readable by everybody: the public CA and the bundle of all roots. */
   readonly publicDir: string
@@ -35,7 +34,6 @@ export function pathsOf(dataDir: string): Paths {
     store: join(dataDir, 'ostiary.db'),
     auditDir: join(dataDir, 'audit'),
     auditKeyFile: join(dataDir, 'audit-key'),
-    auditPublicKey: join(dataDir, 'audit.pub'),
     adminSocket: join(dataDir, 'admin.sock'),
     publicDir,
     caFile: join(publicDir, 'ca.pem'),

@@ -14,6 +14,7 @@ import { classifyAddress, plainAddress } from '../net/address.ts'
 import { peerOfUnixSocket } from '../net/kernel.ts'
 import type { Runs } from '../runs/runs.ts'
 import type { Paths } from './paths.ts'
+import type { Planes } from './planes.ts'
 import { servicesFor } from './services-for.ts'
 
 export interface RunDoorParts {
@@ -23,8 +24,8 @@ export interface RunDoorParts {
   readonly config: () => Config
   readonly addresses: () => { readonly proxy: string; readonly baseUrl: string }
   readonly ended: (run: Run) => void
-  /** Ports of Ostiary's own listeners: no run reaches them around its proxy. */
-  readonly ownPorts: () => readonly number[]
+  /** Its ports are Ostiary's own: no run reaches them around its proxy. */
+  readonly planes: () => Pick<Planes, 'ports' | 'told' | 'counts'>
   /** Durable when it resolves: no run without its record. */
   readonly record: (what: string) => Promise<void>
 }
@@ -41,7 +42,7 @@ export function createRunDoorFor(parts: RunDoorParts): RunDoor {
       return peer === null || process === null ? null : { uid: peer.uid, user: userName(peer.uid), process }
     },
     async open(asked, starter) {
-      for (const crossing of asked.crossings) judgeCrossing(crossing, parts.ownPorts())
+      for (const crossing of asked.crossings) judgeCrossing(crossing, parts.planes().ports)
       const run = open(parts, asked, starter)
       const record = async (): Promise<void> => {
         const inside = run.parent === null ? '' : ` inside ${run.parent}`
@@ -49,7 +50,8 @@ export function createRunDoorFor(parts: RunDoorParts): RunDoor {
         for (const { kind, host, address, port } of asked.crossings)
           await parts.record(`run ${run.id} crosses its network: ${kind} ${host}:${port}${host === address ? '' : ` at ${address}`}`)
       }
-      await record().catch((error) => {
+      // Nobody connects from a run that some process has not heard of.
+      await Promise.all([record(), parts.planes().told()]).catch((error) => {
         parts.runs.end(run.id)
         throw error
       })
@@ -57,7 +59,7 @@ export function createRunDoorFor(parts: RunDoorParts): RunDoor {
     },
     describe: (run) => describe(parts, run),
     ended: parts.ended,
-    blocked: (run) => parts.runs.blocked(run.id),
+    blocked: async (run) => (await parts.planes().counts(run.id)).kinds,
   })
 }
 

@@ -8,12 +8,10 @@ import type { Call, ConnectionMemory } from '../model/call.ts'
 import type { Clock } from '../model/clock.ts'
 import type { Lease } from '../model/credential.ts'
 import type { Decision } from '../model/decision.ts'
-import type { Evidence } from '../model/evidence.ts'
 import type { Identity } from '../model/identity.ts'
 import type { Log } from '../model/kind.ts'
 import { limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
-import { Secret } from '../model/secret.ts'
 import type { Runs } from '../runs/runs.ts'
 import type { Scrub } from '../scrub/scrub.ts'
 import { createConverse } from './converse.ts'
@@ -33,10 +31,8 @@ export interface StepParts {
   readonly forward: Forward
   readonly scrub: Scrub
   readonly live: LiveCalls
-  readonly revocations: Revocations
+  readonly revocations: Pick<Revocations, 'workloads' | 'credentials'>
   readonly distrust: (lease: Lease) => void
-  /** The launcher's token for a run that was started with --evidence. */
-  readonly runEvidence: (runId: string) => Promise<string | null>
 }
 
 /** Identity is remembered per connection until it expires, its run changes or another configuration is in force. */
@@ -48,7 +44,7 @@ interface Remembered {
 }
 
 export function createIdentifyStep(
-  parts: Pick<StepParts, 'world' | 'clock' | 'runs' | 'runEvidence'>,
+  parts: Pick<StepParts, 'world' | 'clock' | 'runs'>,
 ): (memory: ConnectionMemory) => Identity | Promise<Identity> {
   const remembered = new WeakMap<ConnectionMemory, Remembered>()
   /** Streams that begin together on one connection wait for one proof. */
@@ -56,7 +52,7 @@ export function createIdentifyStep(
 
   async function prove(memory: ConnectionMemory): Promise<Identity> {
     const world = parts.world()
-    const identity = await world.identify(await withRunEvidence(memory.evidence, parts), AbortSignal.timeout(limits.identifyMs))
+    const identity = await world.identify(memory.evidence, AbortSignal.timeout(limits.identifyMs))
     remembered.set(memory, { identity, world, until: parts.clock.monotonic() + identity.expiresAt - parts.clock.now() })
     memory.identity = identity
     return identity
@@ -84,14 +80,6 @@ export function createIdentifyStep(
     if (state === 'open') return known.identity
     throw new Refusal(state === 'suspended' ? 'identify.suspended' : 'identify.run_ended', run)
   }
-}
-
-async function withRunEvidence(evidence: Evidence, parts: Pick<StepParts, 'runs' | 'runEvidence'>): Promise<Evidence> {
-  if (evidence.token !== null || evidence.peer.process === null) return evidence
-  const run = parts.runs.member(evidence.peer.process)
-  if (run === null) return evidence
-  const token = await parts.runEvidence(run.id)
-  return token === null ? evidence : { ...evidence, token: new Secret(token) }
 }
 
 export function createSteps(parts: StepParts): Steps {
@@ -159,10 +147,7 @@ function refuseSender(parts: Pick<StepParts, 'revocations' | 'runs'>, identity: 
     throw new Refusal('identify.suspended', identity.address)
 }
 
-export type TunnelParts = Pick<
-  StepParts,
-  'world' | 'clock' | 'runs' | 'runEvidence' | 'records' | 'forward' | 'live' | 'log' | 'revocations'
->
+export type TunnelParts = Pick<StepParts, 'world' | 'clock' | 'runs' | 'records' | 'forward' | 'live' | 'log' | 'revocations'>
 
 export function createTunnelSteps(parts: TunnelParts): TunnelSteps {
   const identify = createIdentifyStep(parts)

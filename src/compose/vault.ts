@@ -17,9 +17,9 @@ import { type Lock, lockDirectory } from '../store/lock.ts'
 import { writeNssDatabase } from '../store/nss-database.ts'
 import { createSealedValues, purposeText, type SealedRow, type SealedValues } from '../store/sealed-values.ts'
 import { openDatabase } from '../store/sqlite.ts'
+import { isFixed } from './broker-world.ts'
 import type { Paths } from './paths.ts'
 import { bundleWith } from './trust-roots.ts'
-import { isFixed } from './world.ts'
 
 export interface Vault {
   readonly ca: Authority

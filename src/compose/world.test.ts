@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { catalog } from '../catalog/catalog.ts'
 import type { Config } from '../config/config.ts'
-import { issuerKeyName } from './world.ts'
+import { issuerKeyName } from './broker-world.ts'
 
 const config = (host: string | null): Config =>
   ({

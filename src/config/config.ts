@@ -59,6 +59,8 @@ export interface Config {
   readonly audience: string
   readonly dataDir: string
   readonly listen: { readonly proxy: Address; readonly baseUrl: Address; readonly metrics: Address | null }
+  /** Of the data plane. 1: it is the broker's own. */
+  readonly processes: number
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
   readonly egress: {
     /** The proxy of this network: hosts are reached by CONNECT through it. */

@@ -106,6 +106,7 @@ function build(reading: Reading, shape: FileShape): Config {
       baseUrl: address(reading, ['listen', 'baseUrl'], shape.listen.baseUrl),
       metrics: shape.listen.metrics === undefined ? null : address(reading, ['listen', 'metrics'], shape.listen.metrics),
     },
+    processes: shape.processes,
     logLevel: shape.log,
     egress: readEgress(reading, shape.egress),
     trustProviders,

@@ -116,6 +116,12 @@ export const fileShape = z.strictObject({
   listen: z
     .strictObject({ proxy: hostPort.default('127.0.0.1:7070'), baseUrl: hostPort.default('127.0.0.1:7071'), metrics: hostPort.optional() })
     .prefault({}),
+  processes: z
+    .int()
+    .min(1)
+    .max(64)
+    .default(1)
+    .describe('Processes that serve the listeners, each on a core. More than one: the broker stands beside them in a process of its own.'),
   egress: z
     .strictObject({
       proxy: z.string().optional().describe('Proxy of this network, `http://HOST:PORT`: every host is reached by CONNECT through it.'),

@@ -3,7 +3,7 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
 import { closeSync, constants, fstatSync, fsyncSync, linkSync, openSync, readSync, rmSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
-import type { Secret } from '../model/secret.ts'
+import { Secret } from '../model/secret.ts'
 
 const version = 1
 const nonceBytes = 12
@@ -44,9 +44,14 @@ export function fingerprint(key: Buffer, secret: Secret): string {
   return createHmac('sha256', key).update('fingerprint').update(secret.reveal()).digest('hex').slice(0, 12)
 }
 
+/** Of the data key, for nothing but `recognise`: it opens no seal. */
+export function recognitionKey(key: Buffer): Secret {
+  return new Secret(createHmac('sha256', key).update('foreign').digest())
+}
+
 /** Knows text again that is not ours and that may not be kept: nobody without the key can try guesses against it. */
-export function recognise(key: Buffer, text: string): string {
-  return createHmac('sha256', key).update('foreign').update(text).digest('hex').slice(0, 32)
+export function recognise(key: Secret, text: string): string {
+  return createHmac('sha256', key.reveal()).update(text).digest('hex').slice(0, 32)
 }
 
 /** Parts that no choice of their text can shift into each other. */

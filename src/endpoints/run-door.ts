@@ -59,7 +59,7 @@ export interface RunDoorOptions {
   readonly describe: (run: Run) => Readonly<Record<string, unknown>>
   readonly ended: (run: Run) => void
   /** What was refused in the run, for the list at its end. */
-  readonly blocked: (run: Run) => readonly object[]
+  readonly blocked: (run: Run) => Promise<readonly object[]>
 }
 
 export interface RunDoor {
@@ -132,7 +132,7 @@ export function createRunDoor(options: RunDoorOptions): RunDoor {
   function answered(run: Run, line: string): void {
     const message = parseJson(line)
     if (finish.safeParse(message).success)
-      return void visits.get(run.id)?.socket.write(`${JSON.stringify({ blocked: options.blocked(run) })}\n`)
+      return void options.blocked(run).then((blocked) => visits.get(run.id)?.socket.write(`${JSON.stringify({ blocked })}\n`))
     const parsed = evidenceAnswer.safeParse(message)
     const visitor = visits.get(run.id)
     if (!parsed.success || visitor === undefined) return

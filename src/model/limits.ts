@@ -223,6 +223,14 @@ export const limits = {
   doorLineBytesMax: 64 * 1024,
   revokeMs: 1_000,
   drainMs: 10_000,
+
+  // wire: between the processes of one installation
+  /** A process of the data plane builds a world of policies before it answers that a reload is in force there. */
+  wireReloadMs: 10_000,
+  wireAsksMax: 16_384,
+  /** From its start to its first connection. */
+  processStartMs: 30_000,
+  processAgainMs: 1_000,
 } as const
 
 export type Limits = typeof limits

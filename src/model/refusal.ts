@@ -113,6 +113,9 @@ export const refusals = {
   'runs.crossing': row(403, 'A crossing of the run\'s network is refused.', '`--reach` names a destination of your own, never a metadata or link-local address and never Ostiary itself.'),
   'runs.custody': row(403, 'The workload demands a custody that this run does not have.', 'Start the run where namespaces are allowed, or change `run.custody`.'),
 
+  // wire: between the processes of one installation
+  'wire.no_answer': row(503, 'Another process of the proxy did not answer.', 'The broker or a process of the data plane is overloaded or ended; the log of the server says which.'),
+
   // flow
   'flow.defect': row(500, 'Something went wrong here; it is recorded under the id.', 'Report it with the id and the log line.'),
   'flow.draining': row(503, 'The proxy is shutting down.', 'Try again after the restart.'),

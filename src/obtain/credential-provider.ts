@@ -9,6 +9,8 @@ export interface Obtained {
   /** Milliseconds since the epoch; the lease ends no later. */
   readonly expiresAt: number
   readonly secrets: readonly Secret[]
+  /** Of the lease that it is taken from; left out where it is new. */
+  readonly leaseId?: string
 }
 
 export interface CredentialProvider {

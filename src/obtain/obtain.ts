@@ -26,8 +26,8 @@ export interface Obtain {
   leaseFor(need: Need, credentialName: string): Lease | Promise<Lease>
   /** Only one that is there; renewed early all the same. */
   warm(need: Need, credentialName: string): Lease | null
-  /** The vendor said 401: the next call gets another. The call under way is not repeated. */
-  distrust(lease: Lease): void
+  /** The vendor said 401: the next call gets another. The call under way is not repeated. False: the lease stays, or is no more. */
+  distrust(lease: Pick<Lease, 'id'>): boolean
   /** Cuts what uses them, also what is just being obtained; returns how many leases ended. */
   revoke(what: RevokeWhat): number
   /** Drops what has expired and overwrites what nobody needs any more. Runs by itself each second. */
@@ -170,7 +170,7 @@ class Leases {
     )
     const now = this.#clock.now()
     const lease: Lease = {
-      id: randomUUID(),
+      id: obtained.leaseId ?? randomUUID(),
       credentialName: name,
       providerKind: credential.kind,
       credential: obtained.credential,
@@ -212,16 +212,17 @@ class Leases {
     this.#over.set(lease, { wipeAt: this.#clock.now() + wipeGraceMs, end })
   }
 
-  distrust(lease: Lease): void {
+  distrust({ id }: Pick<Lease, 'id'>): boolean {
     const now = this.#clock.now()
     for (const [key, entry] of this.#kept) {
-      if (entry.lease !== lease) continue
+      if (entry.lease.id !== id) continue
       const before = this.#distrusted.get(key)
-      if (before !== undefined && now - before < distrustMs) return
+      if (before !== undefined && now - before < distrustMs) return false
       remember(this.#distrusted, key, now)
       this.#drop(key, entry)
-      return
+      return true
     }
+    return false
   }
 
   revoke(what: RevokeWhat): number {

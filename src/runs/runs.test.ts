@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { ProcessFacts } from '../model/evidence.ts'
 import { limits } from '../model/limits.ts'
 import type { Service } from '../model/service.ts'
-import { createRuns, type Suspension } from './runs.ts'
+import { createRuns, type RunChange, type Suspension } from './runs.ts'
 
 const service = (name: string, keyPrefix: string): Service => ({ name, keyPrefix, credential: 'required' }) as Service
 
@@ -127,4 +127,55 @@ test('calls are counted for their run, and equal refusals once with their number
   assert.deepEqual(runs.blocked(id)[0], { host: 'b.example', action: 'call', code: 'decide.denied', count: 2 })
   assert.equal(runs.blocked(id).length, limits.blockedKindsPerRunMax)
   runs.count('run-unknown', { host: 'a.example', action: 'call', code: null })
+})
+
+test('a likeness follows each change, and one that begins later knows all that is', () => {
+  const changes: RunChange[] = []
+  const options = {
+    clock: { now: () => 1_000, monotonic: () => 1_000 },
+    services: () => [service('openai', 'sk-proj-')],
+    suspension: () => ({ trips: 2, windowMs: 60_000 }),
+    ownPidNamespace: '1',
+    onSuspended: () => {},
+  }
+  const broker = createRuns({ ...options, changed: (change) => changes.push(structuredClone(change)) })
+  const likeness = createRuns(options)
+  let followed = 0
+  const follow = (): void => {
+    for (const change of changes.slice(followed)) likeness.follow(change)
+    followed = changes.length
+  }
+  const same = (): void => {
+    follow()
+    const late = createRuns(options)
+    for (const change of structuredClone(broker.all())) late.follow(change)
+    for (const one of [likeness, late]) {
+      assert.deepEqual(
+        one.list().map(({ ended: _, ...run }) => run),
+        broker.list().map(({ ended: _, ...run }) => run),
+      )
+      assert.equal(one.suspended('coder@10.0.0.1'), broker.suspended('coder@10.0.0.1'))
+      assert.deepEqual(one.rootPids(), broker.rootPids())
+    }
+  }
+  const opening = { workload: 'coder', startedBy: 'alice', command: 'x', custody: 'namespace' }
+  const outer = broker.open({ ...opening, root: '10:1' })
+  const inner = broker.open({ ...opening, root: '20:2', parent: outer.id })
+  same()
+  assert.equal(likeness.placeholders.of(inner.id, 'openai'), broker.placeholders.of(inner.id, 'openai'))
+  assert.equal(likeness.byPointer(inner.pointer)?.id, inner.id)
+  assert.equal(likeness.member(process(['30:3', '20:2', '10:1']))?.id, inner.id)
+  for (let n = 0; n < 2; n++) broker.trip(outer.id, '')
+  for (let n = 0; n < 2; n++) broker.trip(null, 'coder@10.0.0.1')
+  same()
+  assert.equal(likeness.byId(inner.id)?.state, 'suspended', 'what is inside of it as well')
+  broker.resume(outer.id)
+  broker.resume('coder@10.0.0.1')
+  same()
+  assert.equal(likeness.byId(inner.id)?.state, 'open')
+  assert.throws(() => broker.resume('coder@10.0.0.1'), { code: 'runs.unknown' })
+  likeness.follow({ kind: 'resumed', id: 'run-of-another-time' })
+  broker.end(outer.id)
+  same()
+  assert.equal(likeness.byId(inner.id)?.ended.aborted, true)
 })

@@ -1,4 +1,5 @@
-// Runs and what belongs to them: pointer, placeholders, suspension. In memory; a restart ends every run.
+// Runs and what belongs to them: pointer, placeholders, suspension. In memory; a restart ends every run. The broker's are the ones
+// that count; a further process of the data plane has their likeness, which follows each change and makes none.
 import { createHash, randomBytes } from 'node:crypto'
 import type { Clock } from '../model/clock.ts'
 import type { ProcessFacts } from '../model/evidence.ts'
@@ -30,6 +31,12 @@ export interface Suspension {
   readonly trips: number
 }
 
+/** What a likeness follows. What is inside of a run ends, stops and goes on with it. */
+export type RunChange =
+  | { readonly kind: 'opened'; readonly run: Omit<Run, 'ended'>; readonly launchedFrom: string }
+  | { readonly kind: 'ended' | 'suspended' | 'resumed'; readonly id: string }
+  | { readonly kind: 'sender'; readonly suspension: Suspension }
+
 /** Equal calls of a run that were refused. */
 export interface Blocked {
   readonly host: string
@@ -55,6 +62,8 @@ export interface RunsOptions {
   readonly suspension: () => { readonly trips: number; readonly windowMs: number }
   readonly ownPidNamespace: string
   readonly onSuspended: (suspension: Suspension) => void
+  /** Told of each change, in their order. */
+  readonly changed?: (change: RunChange) => void
 }
 
 export type Runs = ReturnType<typeof createRuns>
@@ -65,6 +74,7 @@ export function createRuns(options: RunsOptions) {
   const byRoot = new Map<string, string>()
   const owners = new Map<string, { run: string; service: string }>()
   const senders = new Map<string, { trips: number[]; suspended: Suspension | null }>()
+  const { changed = () => {} } = options
 
   function open(opening: Opening): Run {
     if (runs.size >= limits.runsMax) dropEnded()
@@ -73,12 +83,11 @@ export function createRuns(options: RunsOptions) {
       throw new Refusal('accept.too_many', 'innerRunsMax')
     const id = `run-${randomBytes(6).toString('hex')}`
     const pointer = `run-${randomBytes(16).toString('hex')}`
-    const end = new AbortController()
     const placeholders = options
       .services(opening.workload)
       .filter((service) => service.credential === 'required')
       .map((service) => ({ service: service.name, value: placeholderFor(service) }))
-    const run: Run = {
+    const run = {
       id,
       pointer,
       workload: opening.workload,
@@ -92,21 +101,37 @@ export function createRuns(options: RunsOptions) {
       root: opening.root,
       pidNamespace: '',
       state: 'open',
-      ended: end.signal,
-    }
-    runs.set(id, {
-      run,
-      end,
-      trips: [],
-      launchedFrom: opening.pidNamespace ?? options.ownPidNamespace,
-      calls: 0,
-      refused: 0,
-      blocked: new Map(),
-    })
+    } as const
+    const launchedFrom = opening.pidNamespace ?? options.ownPidNamespace
+    changed({ kind: 'opened', run, launchedFrom })
+    return keep(run, launchedFrom)
+  }
+
+  function keep(known: Omit<Run, 'ended'>, launchedFrom: string): Run {
+    const { id, pointer, root, placeholders } = known
+    const end = new AbortController()
+    const run = { ...known, ended: end.signal }
+    runs.set(id, { run, end, trips: [], launchedFrom, calls: 0, refused: 0, blocked: new Map() })
     byPointer.set(pointer, id)
-    byRoot.set(opening.root, id)
+    byRoot.set(root, id)
     for (const { service, value } of placeholders) owners.set(value, { run: id, service })
     return run
+  }
+
+  function follow(change: RunChange): void {
+    switch (change.kind) {
+      case 'opened':
+        if (runs.size >= limits.runsMax) dropEnded()
+        return void keep(change.run, change.launchedFrom)
+      case 'ended':
+        return void end(change.id)
+      case 'suspended':
+        return suspend(change.id)
+      case 'resumed':
+        return runs.has(change.id) || senders.has(change.id) ? resume(change.id) : undefined
+      case 'sender':
+        return void senders.set(change.suspension.sender, { trips: [], suspended: change.suspension })
+    }
   }
 
   /** Ended runs stay known for a while, so that their pointers and placeholders are recognised as dead. */
@@ -123,6 +148,7 @@ export function createRuns(options: RunsOptions) {
   function end(id: string): boolean {
     const kept = runs.get(id)
     if (kept === undefined || kept.run.state === 'ended') return false
+    changed({ kind: 'ended', id })
     kept.run = { ...kept.run, state: 'ended' }
     kept.end.abort()
     // What was started inside of it may do nothing that it may not.
@@ -146,16 +172,21 @@ export function createRuns(options: RunsOptions) {
 
   function suspend(id: string): void {
     const kept = runs.get(id)
-    if (kept?.run.state === 'open') kept.run = { ...kept.run, state: 'suspended' }
+    if (kept?.run.state === 'open') {
+      changed({ kind: 'suspended', id })
+      kept.run = { ...kept.run, state: 'suspended' }
+    }
     for (const inner of childrenOf(id)) suspend(inner)
   }
 
+  /** A run, or a sender outside of any. */
   function resume(id: string): void {
     const kept = runs.get(id)
-    if (kept === undefined) throw new Refusal('runs.unknown', id)
-    if (kept.run.state !== 'suspended') return
+    const sender = senders.delete(id)
+    if (kept === undefined && !sender) throw new Refusal('runs.unknown', id)
+    changed({ kind: 'resumed', id })
+    if (kept?.run.state !== 'suspended') return
     kept.run = { ...kept.run, state: 'open' }
-    senders.delete(kept.run.id)
     for (const inner of childrenOf(id)) resume(inner)
   }
 
@@ -184,7 +215,8 @@ export function createRuns(options: RunsOptions) {
     kept.trips = [...kept.trips.filter((at) => now - at < windowMs), now].slice(-tripsMax)
     if (kept.suspended !== null || kept.trips.length < tripsMax) return
     kept.suspended = { sender, run, since: now, trips: kept.trips.length }
-    if (run !== null) suspend(run)
+    if (run === null) changed({ kind: 'sender', suspension: kept.suspended })
+    else suspend(run)
     options.onSuspended(kept.suspended)
   }
 
@@ -211,6 +243,12 @@ export function createRuns(options: RunsOptions) {
     resume,
     member,
     trip,
+    follow,
+    /** What makes a likeness of these, as they are now. */
+    all: (): readonly RunChange[] => [
+      ...[...runs.values()].map(({ run: { ended: _, ...run }, launchedFrom }) => ({ kind: 'opened' as const, run, launchedFrom })),
+      ...[...senders.values()].flatMap(({ suspended }) => (suspended === null ? [] : [{ kind: 'sender' as const, suspension: suspended }])),
+    ],
     placeholders: {
       marker: placeholderMarker,
       of: (run: string, service: string): string | null =>

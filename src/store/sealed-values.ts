@@ -1,5 +1,5 @@
 // Sealed values: what is stored opens only under the data key and for the purpose that it was sealed for.
-import { associate, fingerprint, newKey, open, recognise, seal, sealSecret } from '../crypto/seal.ts'
+import { associate, fingerprint, newKey, open, recognise, recognitionKey, seal, sealSecret } from '../crypto/seal.ts'
 import type { Purpose } from '../model/kind.ts'
 import { limits } from '../model/limits.ts'
 import { Secret } from '../model/secret.ts'
@@ -23,6 +23,8 @@ export interface SealedValues {
   remove(kind: SealedKind, name: string): Promise<boolean>
   /** Keyed hash of text that is not stored: the same over restarts, and of this installation only. */
   recognise(text: string): string
+  /** What `recognise` is keyed with, for a process that has no store. */
+  readonly recognition: Secret
   close(): void
 }
 
@@ -44,8 +46,10 @@ export function createSealedValues(database: Database, keyEncryptionKey: Buffer)
     fingerprint = excluded.fingerprint, created = excluded.created, version = version + 1`)
   const drop = database.prepare('DELETE FROM sealed WHERE kind = ? AND name = ?')
   const plainRow = (found: unknown, name: string): SealedRow => ({ ...(found as SealedRow), name })
+  const recognition = recognitionKey(dataKey)
   let closed = false
   return {
+    recognition,
     async put(kind, name, purpose, value, now) {
       // A wiped data key is a key that everybody knows.
       if (closed) throw new Error('the store is closed')
@@ -82,11 +86,12 @@ export function createSealedValues(database: Database, keyEncryptionKey: Buffer)
     recognise(text) {
       // A wiped key is one that everybody knows.
       if (closed) throw new Error('the store is closed')
-      return recognise(dataKey, text)
+      return recognise(recognition, text)
     },
     close() {
       closed = true
       dataKey.fill(0)
+      recognition.wipe()
     },
   }
 }

@@ -5,9 +5,10 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Stage } from '../../examples/story/stage.ts'
+import { logsIn } from '../../src/audit/logs.ts'
 import { readVerifierKey } from '../../src/audit/note.ts'
 import { entries } from '../../src/audit/read.ts'
-import { verifyLog } from '../../src/audit/verify.ts'
+import { verifyLogs } from '../../src/audit/verify-all.ts'
 import type { Heard, Wire } from '../scenarios/wire.test-kit.ts'
 
 const bin = fileURLToPath(new URL('../../bin/ostiary.mjs', import.meta.url))
@@ -122,18 +123,18 @@ export interface OnRecord {
 /** What the files of the log say, whether a server runs or not. */
 export async function onRecord(dataDir: string): Promise<OnRecord> {
   const found = { intents: 0, recovered: 0 }
-  for await (const { kind } of entries(join(dataDir, 'audit'))) {
-    if (kind === 'intent') found.intents += 1
-    if (kind === 'recovered') found.recovered += 1
-  }
+  for (const { dir } of logsIn(dataDir))
+    for await (const { kind } of entries(dir)) {
+      if (kind === 'intent') found.intents += 1
+      if (kind === 'recovered') found.recovered += 1
+    }
   return found
 }
 
-/** Verifies the log, against an earlier checkpoint too, and returns the present one. */
+/** Verifies every log, the broker's against an earlier checkpoint too, and returns its present one. */
 export async function verified(dataDir: string, since: string | null): Promise<string> {
-  const dir = join(dataDir, 'audit')
   const { key, origin } = readVerifierKey(readFileSync(join(dataDir, 'audit.pub'), 'utf8').trim())
-  const found = await verifyLog({ dir, publicKey: key, origin, ...(since === null ? {} : { since }) })
-  assert.deepEqual(found.findings, [], 'the log verifies')
-  return readFileSync(join(dir, 'checkpoint'), 'utf8')
+  const all = await verifyLogs({ dataDir, publicKey: key, origin, ...(since === null ? {} : { since }) })
+  for (const { log, findings } of all) assert.deepEqual(findings, [], `log ${log} verifies`)
+  return readFileSync(join(dataDir, 'audit', 'checkpoint'), 'utf8')
 }

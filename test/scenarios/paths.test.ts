@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { logsIn } from '../../src/audit/logs.ts'
 import { probeSandbox } from '../../src/launch/sandbox.ts'
 import { type PathsStage, setPathsStage } from './paths.stage.ts'
 import { type CheckName, cellOf, checks, type Way, ways } from './paths.test-kit.ts'
@@ -161,8 +162,9 @@ function assertClean(text: string): void {
 
 /** The log as it lies on the disk now. */
 function onDisk(): string {
-  const folder = join(paths.stage.dataDir, 'audit')
-  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((one) => one.isFile())
+  const files = logsIn(paths.stage.dataDir)
+    .flatMap(({ dir }) => readdirSync(dir, { recursive: true, withFileTypes: true }))
+    .filter((one) => one.isFile())
   return files
     .map((one) => {
       try {

@@ -11,7 +11,7 @@ type Json = Readonly<Record<string, unknown>>
 
 /** What the admin door can do; compose fits it. Anything that is not there answers 501. */
 export interface AdminPorts {
-  status(): Json
+  status(): Promise<Json>
   reload(showOnly: boolean): Promise<Json>
   stop(): void
   logLevel(level: string): void
@@ -27,8 +27,8 @@ export interface AdminPorts {
   explain(asked: Explained): Promise<Json>
   identify(asked: { pid?: number | undefined; token?: string | undefined }): Promise<object>
   revoke(what: { run?: string | undefined; workload?: string | undefined; credential?: string | undefined; undo: boolean }): Promise<Json>
-  runs: { list(): readonly Json[]; resume(id: string): void; end(id: string): boolean }
-  metrics(): string
+  runs: { list(): Promise<readonly Json[]>; resume(id: string): Promise<void>; end(id: string): boolean }
+  metrics(): Promise<string>
   /** Records who did what. */
   record(what: string): Promise<void>
 }
@@ -79,9 +79,9 @@ export function adminRoutes(ports: AdminPorts, log: Log): Hono {
   })
   app.notFound((c) => c.json({ error: { says: 'There is nothing here.' } }, 404))
 
-  app.get('/status', (c) => c.json(ports.status()))
+  app.get('/status', async (c) => c.json(await ports.status()))
   app.get('/ca', (c) => c.text(ports.caPem()))
-  app.get('/metrics', (c) => c.text(ports.metrics()))
+  app.get('/metrics', async (c) => c.text(await ports.metrics()))
   app.post('/reload', async (c) => c.json(await ports.reload(reloadBody.parse(await body(c.req.raw)).show)))
   app.post('/stop', async (c) => {
     await ports.record('stop')
@@ -128,10 +128,10 @@ export function adminRoutes(ports: AdminPorts, log: Log): Hono {
     await ports.record(`revoke ${JSON.stringify(what)}`)
     return c.json(await ports.revoke(what))
   })
-  app.get('/runs', (c) => c.json({ runs: ports.runs.list() }))
+  app.get('/runs', async (c) => c.json({ runs: await ports.runs.list() }))
   app.post('/runs/:id/resume', async (c) => {
     await ports.record(`resume ${c.req.param('id')}`)
-    ports.runs.resume(c.req.param('id'))
+    await ports.runs.resume(c.req.param('id'))
     return c.json({ ok: true })
   })
   app.post('/runs/:id/end', async (c) => {
