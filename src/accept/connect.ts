@@ -7,6 +7,7 @@ import type { ConnectionMemory } from '../model/call.ts'
 import type { Limits } from '../model/limits.ts'
 import { Refusal } from '../model/refusal.ts'
 import type { Way } from '../model/target.ts'
+import { protocolList } from '../net/alpn.ts'
 import type { AcceptOptions, Caller } from './accept.ts'
 import { aimIntercepted, managed } from './aim.ts'
 import { type Authority, parseAuthority } from './canonical.ts'
@@ -26,6 +27,7 @@ export interface ConnectOptions extends Omit<AcceptOptions, 'limits'> {
 
 export type Connect = (head: RequestMessage, caller: Caller, rest: Buffer) => Promise<void>
 
+const protocols = protocolList(['h2', 'http/1.1'])
 const established = 'HTTP/1.1 200 Connection Established\r\n\r\n'
 const lingerMs = 1_000
 
@@ -96,7 +98,7 @@ export function intercept(
   const secure = new tls.TLSSocket(socket, {
     isServer: true,
     secureContext,
-    ALPNProtocols: ['h2', 'http/1.1'],
+    ALPNProtocols: protocols,
     SNICallback(name, done) {
       asked = name.toLowerCase()
       if (asked !== host) disagree('CONNECT and SNI')

@@ -3,7 +3,7 @@ import type { Call } from '../model/call.ts'
 import type { Credential, Lease } from '../model/credential.ts'
 import type { Decision } from '../model/decision.ts'
 import type { Identity } from '../model/identity.ts'
-import type { Edits, Flow, ResponseHead } from '../model/message.ts'
+import { type Edits, type Flow, noEdits, type ResponseHead } from '../model/message.ts'
 import { agentLeft, Refusal } from '../model/refusal.ts'
 import type { Opened } from '../model/socket.ts'
 
@@ -84,7 +84,7 @@ export async function call(steps: Steps, incoming: Call): Promise<void> {
     record.decided(decision)
     const lease = await steps.obtain(incoming, identity, decision)
     record.leased(lease)
-    const edits = steps.inject(incoming, identity, lease?.credential ?? nothing, record)
+    let edits = steps.inject(incoming, identity, lease?.credential ?? nothing, record)
     await record.intent()
     let revoked = false
     unwatch = steps.watch(incoming, identity, lease, () => {
@@ -93,8 +93,11 @@ export async function call(steps: Steps, incoming: Call): Promise<void> {
       incoming.cut()
     })
     answer = await steps.forward(incoming, edits, lease)
+    const { bare } = edits
+    // An answer may last for hours: what was injected is held no longer than it takes to send it.
+    edits = noEdits
     if (revoked) throw new Refusal('flow.revoked')
-    if (answer.head.status === 401 && lease !== null && edits.bare !== true) steps.distrust(lease)
+    if (answer.head.status === 401 && lease !== null && bare !== true) steps.distrust(lease)
     const clean = steps.scrub(answer, lease, incoming)
     if (answer.opened === undefined) {
       let ended: string | null = null

@@ -168,7 +168,7 @@ async function send(upstream: Upstream, call: Call, edits: Edits, lease: Lease |
     const head = call.head as RequestMessage
     const framing = framingOf(call)
     const bytes = writeRequestHead(head, edits, target, framing, call.upgrade !== undefined)
-    const check = call.upgrade === undefined ? undefined : (answer: ResponseMessage) => checkSwitch(answer, head, edits)
+    const check = call.upgrade === undefined ? undefined : switchCheck(head, edits)
     const answered = upstream.send(target.method, bytes, body, framing, check)
     const turn = upstream.used
     stop = call.whenGone(() => upstream.endTurn(turn, new Refusal('forward.reset', agentLeft)))
@@ -181,6 +181,11 @@ async function send(upstream: Upstream, call: Call, edits: Edits, lease: Lease |
     upstream.release()
     throw error
   }
+}
+
+/** A function of its own: what `stop` of an ordinary call holds, for as long as its answer lasts, has no edits in it. */
+function switchCheck(head: RequestMessage, edits: Edits): (answer: ResponseMessage) => void {
+  return (answer) => checkSwitch(answer, head, edits)
 }
 
 /** A request that had framing keeps some; one that had none gets none. */

@@ -3,6 +3,7 @@
 import { isIP, type Socket } from 'node:net'
 import tls from 'node:tls'
 import { Refusal } from '../model/refusal.ts'
+import { protocolList } from './alpn.ts'
 
 export interface SecureAsked {
   readonly host: string
@@ -29,7 +30,7 @@ export function secure(socket: Socket, asked: SecureAsked): Promise<tls.TLSSocke
       secureContext: context,
       rejectUnauthorized: true,
       minVersion: 'TLSv1.2',
-      ALPNProtocols: [...(asked.protocols ?? ['http/1.1'])],
+      ALPNProtocols: protocolList(asked.protocols ?? ['http/1.1']),
       ...(session === undefined ? {} : { session }),
     })
     const fail = (error: Error): void => {
